@@ -1,0 +1,1 @@
+"""The doors: one folder for each protocol. An edge is handed callables and decides nothing."""

@@ -1,0 +1,1 @@
+"""DICOM network: storing to a PACS and proving that it is there."""

@@ -1,0 +1,1 @@
+"""FHIR R4: building resources and bringing them to a server without duplicates."""

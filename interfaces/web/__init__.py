@@ -1,0 +1,1 @@
+"""The console and the JSON API on one FastAPI app."""

@@ -1,0 +1,1 @@
+"""Decides, remembers, schedules: composition root, settings, engine, stores, command line."""
