@@ -1,0 +1,1 @@
+"""All queries and the one place that commits."""
