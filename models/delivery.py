@@ -83,9 +83,15 @@ class Attempt(Value):
     detail: str = ""
 
 
-def backoff_seconds(attempts: int, *, first: float = 1.0, most: float = 60.0) -> float:
-    """Return the wait before the next attempt: doubling from ``first`` up to ``most``."""
-    return float(min(most, first * 2.0 ** min(max(attempts - 1, 0), 30)))
+class Backoff(Value):
+    """How long to wait between attempts, in seconds (settings)."""
+
+    first: float = 1.0
+    most: float = 60.0
+
+    def after(self, attempts: int) -> float:
+        """Return the wait after that many attempts: doubling up to the most."""
+        return float(min(self.most, self.first * 2.0 ** min(max(attempts - 1, 0), 30)))
 
 
 class DicomPeer(Value):

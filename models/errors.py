@@ -8,6 +8,7 @@ CinelinkError
 │   └── OrderConflict        it contradicts an order or a patient that we know
 ├── MappingError             a mapping table is not usable
 │   └── MappingMiss          a value has no row, and the table's policy is to hold
+├── Held                     a recording waits for a person, a mapping row or a release
 ├── RecordingRejected        the file is not a usable video
 ├── ConversionFailed         a conversion step failed
 │   ├── ChildDied            the limited child process ended without an answer
@@ -16,6 +17,7 @@ CinelinkError
 │   ├── Unreachable          nothing was handed over: try again later
 │   ├── OutcomeUnknown       it may have been taken: look before repeating
 │   └── Declined             the destination said no: repeating will not help
+├── DemoFailed               the demo did not reach its verified end
 └── ProofConflict            the destination holds the object under another identity
 """
 
@@ -72,6 +74,19 @@ class MappingMiss(MappingError):
         self.value = value
 
 
+class Held(CinelinkError):
+    """A recording must wait.
+
+    Args:
+        sentence: For what, and how to mend it.
+        review: True when a person must choose an order again; False when a row, a release or an answer is missing.
+    """
+
+    def __init__(self, sentence: str, *, review: bool) -> None:
+        super().__init__(sentence)
+        self.review = review
+
+
 class RecordingRejected(CinelinkError):
     """The file is not a usable video; it is kept where it is.
 
@@ -115,6 +130,10 @@ class OutcomeUnknown(DeliveryFailed):
 
 class Declined(DeliveryFailed):
     """The destination understood and said no: repeating the same thing will not help."""
+
+
+class DemoFailed(CinelinkError):
+    """The demo did not reach its verified end; the sentence says at which step."""
 
 
 class ProofConflict(CinelinkError):

@@ -78,10 +78,10 @@ def _status_after(action: OrderAction, current: OrderStatus) -> OrderStatus:
     return STATUS_AFTER.get(action, current)
 
 
-def _create(request: OrderRequest, action: OrderAction, namesakes: Sequence[Patient]) -> Outcome:
+def _create(request: OrderRequest, action: OrderAction, namesakes: Sequence[Patient], why: str) -> Outcome:
     fields = {name: getattr(request, name) for name in _TAKEN if getattr(request, name) is not None}
     status = _status_after(action, OrderStatus.SCHEDULED)
-    reason = ""
+    reason = why
     conflict = next((text for known in namesakes if (text := person_conflict(known, request.patient))), "")
     if conflict and status not in TERMINAL:
         status, reason = OrderStatus.HELD, f"held: {conflict}; check the record number"
@@ -134,7 +134,7 @@ def _require_same_identity(current: Order, request: OrderRequest) -> None:
         )
 
 
-def _change(current: Order, request: OrderRequest, action: OrderAction) -> Outcome:
+def _change(current: Order, request: OrderRequest, action: OrderAction, why: str) -> Outcome:
     if request.sent_at and current.sent_at and request.sent_at < current.sent_at:
         return Outcome(
             effect=Effect.STALE, order=current, detail="older than what is known of this order; kept, not applied"
@@ -149,7 +149,7 @@ def _change(current: Order, request: OrderRequest, action: OrderAction) -> Outco
             )
     changes = _merged(current, request)
     changes["status"] = _status_after(action, current.status)
-    changes["status_reason"] = "" if action != OrderAction.UPDATE else current.status_reason
+    changes["status_reason"] = current.status_reason if action == OrderAction.UPDATE else why
     if conflict := person_conflict(current.patient, request.patient):
         changes["status"] = OrderStatus.HELD
         changes["status_reason"] = f"held: {conflict}; only ADT changes a known patient"
@@ -159,7 +159,11 @@ def _change(current: Order, request: OrderRequest, action: OrderAction) -> Outco
 
 
 def apply_request(
-    current: Sequence[Order], request: OrderRequest, action: OrderAction, namesakes: Sequence[Patient]
+    current: Sequence[Order],
+    request: OrderRequest,
+    action: OrderAction,
+    namesakes: Sequence[Patient],
+    why: str = "",
 ) -> Outcome:
     """Return what a request does.
 
@@ -168,6 +172,7 @@ def apply_request(
         request: What one ORC/OBR group says.
         action: From the ``order_control`` table.
         namesakes: The patient as other orders of the same patient id know them.
+        why: The reason of a hold, in words.
 
     Raises:
         OrderConflict: The numbers name two orders, an order of another patient, or another study.
@@ -181,6 +186,6 @@ def apply_request(
     if action == OrderAction.IGNORE:
         return Outcome(effect=Effect.IGNORED, order=current[0] if current else None, detail="asks for nothing")
     if not current:
-        return _create(request, action, namesakes)
+        return _create(request, action, namesakes, why)
     _require_same_identity(current[0], request)
-    return _change(current[0], request, action)
+    return _change(current[0], request, action, why)

@@ -1,0 +1,1 @@
+"""The frozen values and pure rules."""
