@@ -79,7 +79,8 @@ class Deliveries:
     def due(self, now: datetime, *, limit: int = 200) -> tuple[Delivery, ...]:
         """Return waiting deliveries whose time has come."""
         query = select(DeliveryTable).where(
-            DeliveryTable.state == DeliveryState.WAITING.value, col(DeliveryTable.next_attempt_at) <= now
+            col(DeliveryTable.state).in_([DeliveryState.WAITING.value, DeliveryState.SENT.value]),
+            col(DeliveryTable.next_attempt_at) <= now,
         )
         return tuple(
             self._value(row)

@@ -35,6 +35,7 @@ class Recordings:
         row.order_id = recording.order_id
         row.station = recording.station
         row.attempt = recording.attempt
+        row.next_attempt_at = None
         row.updated_at = datetime.now(tz=UTC)
         row.body = recording.json_text()
         self._session.add(row)
@@ -67,6 +68,18 @@ class Recordings:
         if new.state != old.state:
             require_transition(old.state, new.state)
         self._write(row, new)
+
+    def postpone(self, recording: Recording, until: datetime) -> None:
+        """Set when a recording's present step is tried again."""
+        row = self._session.get_one(RecordingTable, recording.id)
+        row.next_attempt_at = until
+        self._session.add(row)
+        self._session.flush()
+
+    def due(self, now: datetime, *, limit: int = 100) -> tuple[Recording, ...]:
+        """Return recordings whose step was postponed and is due."""
+        query = select(RecordingTable).where(col(RecordingTable.next_attempt_at) <= now)
+        return self._values(list(self._session.exec(query.limit(limit)).all()))
 
     def _values(self, rows: list[RecordingTable]) -> tuple[Recording, ...]:
         return tuple(Recording.model_validate_json(row.body) for row in rows)

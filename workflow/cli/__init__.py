@@ -1,0 +1,5 @@
+"""The command line: ``cinelink``."""
+
+from workflow.cli.main import main
+
+__all__ = ["main"]
