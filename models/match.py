@@ -58,11 +58,17 @@ class Verdict(Value):
 
 
 class MatchRule(Value):
-    """The limits of an automatic link (DESIGN 7; settings)."""
+    """The limits of an automatic link (DESIGN 7; settings).
+
+    Attributes:
+        nearer_minutes: Another patient's order at the same station that fits the time better by more than this sends
+            the recording to a person: the recorder may have been left on the previous patient (clinical.md 3).
+    """
 
     least_probability: float = 0.99
     least_margin: float = 0.9
     prior_none: float = 0.2
+    nearer_minutes: float = 30
 
 
 class LinkTable(SQLModel, table=True):

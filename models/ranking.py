@@ -232,6 +232,22 @@ def _conflicting_claims(recording: Recording) -> list[str]:
     ]
 
 
+def _fits_another(recording: Recording, best: Order, orders: dict[str, Order], rule: MatchRule) -> bool:
+    """Say whether another patient's order at this station fits the time clearly better than the best candidate."""
+    if best.scheduled_at is None:
+        return False
+    began = next(iter(recording_times(recording).values()))
+    gap = abs(began - best.scheduled_at)
+    return any(
+        abs(began - other.scheduled_at) + timedelta(minutes=rule.nearer_minutes) < gap
+        for other in orders.values()
+        if other.scheduled_at is not None
+        and other.station == recording.station
+        and other.patient.identifier.key != best.patient.identifier.key
+        and other.status not in NOT_LINKABLE
+    )
+
+
 def _doubts(
     recording: Recording,
     ranked: Sequence[Candidate],
@@ -243,7 +259,9 @@ def _doubts(
     if not ranked:
         return ["no order fits: none carries an identifier of this recording, and none was scheduled at its station"]
     best = ranked[0]
-    doubts = _conflicting_claims(recording)
+    doubts = [*recording.doubts, *_conflicting_claims(recording)]
+    if _fits_another(recording, orders[best.order_id], orders, rule):
+        doubts.append("another patient's order at this station fits the time better: was the recorder switched over?")
     doubts += [f"against the best candidate: {piece.words}" for piece in best.evidence if piece.contradiction]
     identifiers = _agreeing(best.evidence, *ORDER_GRADE)
     by_station = _started_here(orders[best.order_id], best.evidence, station)

@@ -182,6 +182,7 @@ class Recording(Value):
         path: Absolute path of the source file, which is never changed.
         folder: The watch folder or upload door that it came through.
         station: The station of that folder, from ``stations``; empty when unknown.
+        doubts: What was wrong with its name or sidecar, in sentences; a recording with one is never linked by itself.
         started_at: When the recording began, aware, from sidecar, name or container; None when unknown.
         order_id: The order that it is linked to.
         stage: The step that failed, when failed.
@@ -200,6 +201,7 @@ class Recording(Value):
     sha256: str = ""
     facts: StreamFacts | None = None
     claims: tuple[Claim, ...] = ()
+    doubts: tuple[str, ...] = ()
     started_at: datetime | None = None
     order_id: str = ""
     reason: str = ""

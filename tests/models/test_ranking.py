@@ -117,6 +117,22 @@ def test_a_clock_that_disagrees_with_the_arrival_is_no_second_source() -> None:
     assert judge(recording(claim("accession", "E1001"), facts=odd), order()).kind == VerdictKind.REVIEW
 
 
+def test_a_recorder_left_on_the_previous_patient_asks_a_person() -> None:
+    """The file names the order of 10:00, it comes at 12:20, and at 12:00 another patient was due in this room."""
+    previous = order("E1001", scheduled_at=NOW)
+    present = order("E1002", patient=patient("MRN7", "Andersen"), scheduled_at=NOW + timedelta(hours=2))
+    late = recording(claim("accession", "E1001"), seen_at=NOW + timedelta(hours=2, minutes=20))
+    verdict = judge(late, previous, present)
+    assert verdict.kind == VerdictKind.REVIEW
+    assert "was the recorder switched over?" in reasons(verdict)
+    assert judge(late, previous).kind == VerdictKind.LINK
+
+
+def test_an_unreadable_sidecar_is_a_doubt_because_it_might_contradict() -> None:
+    odd = recording(claim("accession", "E1001"), doubts=("the sidecar is no JSON",))
+    assert judge(odd, order()).kind == VerdictKind.REVIEW
+
+
 def test_no_candidate_asks_a_person_in_words() -> None:
     verdict = judge(recording(claim("accession", "E1001")))
     assert (verdict.kind, verdict.none_probability) == (VerdictKind.REVIEW, 1.0)

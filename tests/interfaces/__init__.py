@@ -1,0 +1,1 @@
+"""One folder a protocol, as the interfaces have it."""

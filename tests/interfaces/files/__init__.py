@@ -1,0 +1,1 @@
+"""Watch folders, sidecar files and file names."""
