@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from interfaces.files.watch import Sighting, Watcher
-
 from models.recording import Recording, RecordingState
 from workflow.store.unit_of_work import Store, Task, UnitOfWork
 

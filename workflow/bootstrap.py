@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 import uvicorn
-from converters.isolation import Limits
 from converters.probe import completeness
-from interfaces.fhir.client import FhirClient
 from interfaces.hl7.mllp import MllpListener
 from interfaces.web.app import create_app
 from interfaces.web.desk import DoorHealth
 
+from converters.isolation import Limits
+from interfaces.fhir.client import FhirClient
 from interfaces.files.watch import Watcher
 from models.delivery import Backoff, DicomPeer
 from models.errors import SettingsError
@@ -76,8 +76,10 @@ class Product:
             ),
         )
         self.intake = Intake(self.store, self.tables)
-        watcher = Watcher(completeness, settings.files.quiet_seconds, settings.files.stale_seconds)
-        self.arrivals = Arrivals(self.store, watcher, settings.files.inbox)
+        self.watcher = Watcher(
+            completeness, settings.files.quiet_seconds, stale_seconds=settings.files.stale_seconds
+        )
+        self.arrivals = Arrivals(self.store, self.watcher, settings.inbox)
         self.listener = MllpListener(
             settings.hl7.host,
             settings.hl7.port,
@@ -157,6 +159,7 @@ class Product:
         doors += [
             DoorHealth(name=name, ok=True, sentence=f"listening on port {port}") for name, port in self.ports.items()
         ]
+        doors += [DoorHealth(name="watch folders", ok=False, sentence=words) for words in self.watcher.problems]
         return tuple(doors)
 
     def stop(self) -> None:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from converters.isolation import Limits, run_convert
 from converters.planning import plan as make_plan
-from interfaces.dicom.query import find_studies
 
+from converters.isolation import Limits, run_convert
+from interfaces.dicom.query import find_studies
 from models.delivery import Backoff, Delivery, DeliveryKind, DeliveryState, DicomPeer, StudyFound
 from models.errors import ConversionFailed, Declined, DeliveryFailed, Held, MappingMiss
 from models.mapping import DestinationRow, MappingSet, ProcedureRow

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from interfaces.hl7.sender import send as send_hl7
+
 from interfaces.dicom.query import prove
 from interfaces.dicom.store import store as c_store
 from interfaces.fhir.client import FhirClient
-from interfaces.hl7.sender import send as send_hl7
-
 from models.delivery import (
     Attempt,
     Backoff,

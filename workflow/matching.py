@@ -10,7 +10,6 @@ from pathlib import Path
 from converters.isolation import Limits, run_probe
 from interfaces.files.names import read_name
 from interfaces.files.sidecar import read_sidecar
-
 from models.audit import Actor
 from models.errors import ConversionFailed, NotAllowed, RecordingRejected
 from models.mapping import MappingSet, StationRow
@@ -36,6 +35,7 @@ class Reading:
     claims: tuple[Claim, ...]
     started_at: datetime | None
     station: str
+    doubts: tuple[str, ...]
 
 
 class Matching:
@@ -84,6 +84,7 @@ class Matching:
                     "claims": reading.claims,
                     "started_at": reading.started_at,
                     "station": reading.station,
+                    "doubts": reading.doubts,
                 }
             )
             unit.recordings.move(recording, new)
@@ -172,9 +173,7 @@ class Matching:
 
 def _require_linkable(recording: Recording, order: Order) -> None:
     if recording.state not in {RecordingState.NEEDS_REVIEW, RecordingState.HELD}:
-        raise NotAllowed(
-            f"recording {recording.id} is {recording.state}; only one that needs review can be linked by hand"
-        )
+        raise NotAllowed(f"recording {recording.id} is {recording.state}; only one that needs review can be linked")
     if order.status in NOT_LINKABLE:
         raise NotAllowed(f"order {order.accession or order.id} is {order.status}; release or correct it first")
 
@@ -193,15 +192,21 @@ def _read(recording: Recording, facts: StreamFacts, tables: MappingSet) -> Readi
     path = Path(recording.path)
     station = tables.station_of_folder(recording.folder)
     zone = station.time_zone if station else "UTC"
-    name = read_name(path.name, tables.filename_patterns, station.station if station else "", zone)
+    name = read_name(_below_station(path, recording.folder), tables.filename_patterns, station.station if station else "", zone)
     sidecar = read_sidecar(path, zone)
     claims = [*name.claims, *_sidecar_claims(sidecar.claims, station)]
     started = sidecar.started_at or name.started_at
     if started and started.year in UNSET_YEARS:
         started = None
-    if sidecar.problem:
-        facts = facts.model_copy(update={"defects": (*facts.defects, sidecar.problem)})
-    return Reading(facts, tuple(claims), started, station.station if station else "")
+    doubts = tuple(problem for problem in (name.problem, sidecar.problem) if problem)
+    return Reading(facts, tuple(claims), started, station.station if station else "", doubts)
+
+
+def _below_station(path: Path, folder: str) -> str:
+    """Return the path below the station's folder: some recorders put the identity into folder names."""
+    parents = [parent.name for parent in path.parents]
+    depth = parents.index(folder) if folder in parents else 0
+    return "/".join(path.parts[len(path.parts) - depth - 1 :])
 
 
 def _sidecar_claims(claims: tuple[Claim, ...], station: StationRow | None) -> tuple[Claim, ...]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from interfaces.dicom.sandbox import SandboxPacs
-from interfaces.fhir.sandbox import SandboxFhir
 from interfaces.hl7.sandbox import SandboxReceiver
 
+from interfaces.fhir.sandbox import SandboxFhir
 from models.errors import Declined
 from tests.converters.clips import draw_clip
 from tests.journeys.site import Site, orm, running, wait_for
