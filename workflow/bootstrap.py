@@ -76,9 +76,7 @@ class Product:
             ),
         )
         self.intake = Intake(self.store, self.tables)
-        self.watcher = Watcher(
-            completeness, settings.files.quiet_seconds, stale_seconds=settings.files.stale_seconds
-        )
+        self.watcher = Watcher(completeness, settings.files.quiet_seconds, stale_seconds=settings.files.stale_seconds)
         self.arrivals = Arrivals(self.store, self.watcher, settings.inbox)
         self.listener = MllpListener(
             settings.hl7.host,

@@ -192,14 +192,15 @@ def _read(recording: Recording, facts: StreamFacts, tables: MappingSet) -> Readi
     path = Path(recording.path)
     station = tables.station_of_folder(recording.folder)
     zone = station.time_zone if station else "UTC"
-    name = read_name(_below_station(path, recording.folder), tables.filename_patterns, station.station if station else "", zone)
+    known = station.station if station else ""
+    name = read_name(_below_station(path, recording.folder), tables.filename_patterns, known, zone)
     sidecar = read_sidecar(path, zone)
     claims = [*name.claims, *_sidecar_claims(sidecar.claims, station)]
     started = sidecar.started_at or name.started_at
     if started and started.year in UNSET_YEARS:
         started = None
     doubts = tuple(problem for problem in (name.problem, sidecar.problem) if problem)
-    return Reading(facts, tuple(claims), started, station.station if station else "", doubts)
+    return Reading(facts, tuple(claims), started, known, doubts)
 
 
 def _below_station(path: Path, folder: str) -> str:
