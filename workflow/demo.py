@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 
 import click
 import httpx
-from interfaces.hl7.header import read_header
 from interfaces.hl7.orders import read_orders
 from interfaces.hl7.sandbox import split_messages
 from interfaces.hl7.sender import send as send_message
 
 from converters.sample import draw_sample
 from interfaces.dicom.query import prove
-from mappings.tables import read_tables, write_table
+from interfaces.hl7.header import read_header
+from mappings.tables import load_set, write_table
 from models.delivery import DicomPeer, ExpectedInstance
 from models.errors import DemoFailed, NotFound
-from models.mapping import DestinationRow, SenderRow
+from models.mapping import SenderRow
 
 T = TypeVar("T")
 
@@ -165,19 +165,15 @@ class Demo:
         return sample
 
     def _write_destinations(self, pacs: dict[str, int], ehr: dict[str, int]) -> None:
-        rows = []
-        for row in read_tables()["destinations"]:
-            if not isinstance(row, DestinationRow):
-                continue
-            ports = {
-                "dicom": {"port": pacs["dicom"]},
-                "hl7": {"port": ehr["hl7"]},
-                "fhir": {"url": f"http://127.0.0.1:{ehr['fhir']}/fhir", "procedure": True},
-            }
-            rows.append(row.model_copy(update=ports[row.kind]))
+        ports: dict[str, dict[str, Any]] = {
+            "dicom": {"port": pacs["dicom"]},
+            "hl7": {"port": ehr["hl7"]},
+            "fhir": {"url": f"http://127.0.0.1:{ehr['fhir']}/fhir", "procedure": True},
+        }
+        rows = tuple(row.model_copy(update=ports[row.kind]) for row in load_set(0).destinations)
         folder = self._folder / "mappings"
         folder.mkdir()
-        (folder / "destinations.csv").write_text(write_table("destinations", tuple(rows)))
+        (folder / "destinations.csv").write_text(write_table("destinations", rows))
 
     def _make_token(self) -> str:
         made = subprocess.run(
@@ -200,10 +196,9 @@ class Demo:
         return request.accession, request.station or ""
 
     def _copy_slowly(self, video: Path, accession: str, station: str) -> None:
-        stations = {row.station: row.folder for row in read_tables()["stations"] if hasattr(row, "folder")}
-        target = (
-            self._folder / "engine" / "inbox" / (stations.get(station) or "endo1") / f"ACC_{accession}{video.suffix}"
-        )
+        known = load_set(0).station_named(station)
+        name = f"ACC_{accession}{video.suffix}"
+        target = self._folder / "engine" / "inbox" / (known.folder if known else "endo1") / name
         target.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"copying {video.name} into {target.parent.name}, slowly, as over a network share")
         parts = 20

@@ -83,5 +83,5 @@ def build_notice(
 def payload_of(notice: ResultNotice, kind: DeliveryKind) -> str:
     """Return the text that goes out; it is fixed when first built, so a repeat is the same to the byte."""
     if kind == DeliveryKind.HL7:
-        return build_oru(notice).decode()
+        return bytes(build_oru(notice)).decode()
     return json.dumps(build_resources(notice), separators=(",", ":"))

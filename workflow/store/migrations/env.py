@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
-from sqlmodel import SQLModel
+from sqlmodel import AutoString, SQLModel
 
 import models.audit
 import models.delivery
@@ -25,6 +25,12 @@ def ours(name: str | None, kind: str, parents: Any) -> bool:
     return kind != "table" or bool(name and name.startswith("cl_"))
 
 
+def plain_types(kind: str, item: Any, autogenerate: Any) -> str | Literal[False]:
+    """Write our texts as plain strings, so that a migration does not depend on the model library."""
+    del autogenerate
+    return "sa.String()" if kind == "type" and isinstance(item, AutoString) else False
+
+
 def run() -> None:
     """Run the migrations on the engine that the caller gave."""
     with context.config.attributes["engine"].connect() as connection:
@@ -35,6 +41,7 @@ def run() -> None:
             include_name=ours,
             version_table="cl_alembic_version",
             transaction_per_migration=True,
+            render_item=plain_types,
         )
         with context.begin_transaction():
             context.run_migrations()

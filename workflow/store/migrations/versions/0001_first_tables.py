@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-import sqlmodel
 from alembic import op
 
 import models.value
@@ -20,9 +19,9 @@ def upgrade() -> None:
         "cl_audit",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", models.value.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("actor", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("action", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("subject", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cl_audit")),
     )
@@ -32,20 +31,20 @@ def upgrade() -> None:
 
     op.create_table(
         "cl_delivery",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("destination", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("order_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("recording_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("sop_uid", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("lane", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("destination", sa.String(), nullable=False),
+        sa.Column("order_id", sa.String(), nullable=False),
+        sa.Column("recording_id", sa.String(), nullable=False),
+        sa.Column("sop_uid", sa.String(), nullable=False),
+        sa.Column("lane", sa.String(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", models.value.UtcDateTime(timezone=True), nullable=True),
         sa.Column("updated_at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("control_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("control_id", sa.String(), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("proof", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cl_delivery")),
@@ -62,12 +61,12 @@ def upgrade() -> None:
         "cl_event",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", models.value.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("action", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.Column("order_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("recording_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("delivery_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("actor", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("order_id", sa.String(), nullable=False),
+        sa.Column("recording_id", sa.String(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cl_event")),
     )
@@ -78,7 +77,7 @@ def upgrade() -> None:
 
     op.create_table(
         "cl_lane",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cl_lane")),
     )
@@ -86,7 +85,7 @@ def upgrade() -> None:
         "cl_mapping_version",
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("published_at", models.value.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("author", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("author", sa.String(), nullable=False),
         sa.Column("comment", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_cl_mapping_version")),
     )
@@ -94,16 +93,16 @@ def upgrade() -> None:
         "cl_message",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("received_at", models.value.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("peer", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("sender_key", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("control_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("sha256", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("peer", sa.String(), nullable=False),
+        sa.Column("sender_key", sa.String(), nullable=False),
+        sa.Column("control_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("header", sa.Text(), nullable=False),
         sa.Column("raw", sa.LargeBinary(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=False),
-        sa.Column("applied", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("acknowledged", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("applied", sa.String(), nullable=False),
+        sa.Column("acknowledged", sa.String(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("order_ids", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cl_message")),
@@ -116,7 +115,7 @@ def upgrade() -> None:
 
     op.create_table(
         "cl_node",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
         sa.Column("beat_at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("dead", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cl_node")),
@@ -126,18 +125,18 @@ def upgrade() -> None:
 
     op.create_table(
         "cl_order",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("status", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("accession", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("placer_key", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("filler_key", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("patient_key", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("patient_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("study_uid", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("requested_procedure_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("scheduled_step_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("station", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("accession", sa.String(), nullable=False),
+        sa.Column("placer_key", sa.String(), nullable=False),
+        sa.Column("filler_key", sa.String(), nullable=False),
+        sa.Column("patient_key", sa.String(), nullable=False),
+        sa.Column("patient_id", sa.String(), nullable=False),
+        sa.Column("study_uid", sa.String(), nullable=False),
+        sa.Column("requested_procedure_id", sa.String(), nullable=False),
+        sa.Column("scheduled_step_id", sa.String(), nullable=False),
+        sa.Column("station", sa.String(), nullable=False),
         sa.Column("scheduled_at", models.value.UtcDateTime(timezone=True), nullable=True),
         sa.Column("updated_at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
@@ -160,12 +159,12 @@ def upgrade() -> None:
 
     op.create_table(
         "cl_recording",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("sha256", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("order_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("station", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("order_id", sa.String(), nullable=False),
+        sa.Column("station", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("seen_at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", models.value.UtcDateTime(timezone=True), nullable=False),
@@ -184,19 +183,19 @@ def upgrade() -> None:
 
     op.create_table(
         "cl_token",
-        sa.Column("sha256", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("created_at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", models.value.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_cl_token")),
     )
     op.create_table(
         "cl_attempt",
-        sa.Column("delivery_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("started_at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("ended_at", models.value.UtcDateTime(timezone=True), nullable=True),
-        sa.Column("outcome", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("outcome", sa.String(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["delivery_id"], ["cl_delivery.id"], name=op.f("fk_cl_attempt_delivery_id_cl_delivery")
@@ -205,11 +204,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "cl_instance",
-        sa.Column("sop_uid", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("recording_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("order_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("study_uid", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("series_uid", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("sop_uid", sa.String(), nullable=False),
+        sa.Column("recording_id", sa.String(), nullable=False),
+        sa.Column("order_id", sa.String(), nullable=False),
+        sa.Column("study_uid", sa.String(), nullable=False),
+        sa.Column("series_uid", sa.String(), nullable=False),
         sa.Column("series_number", sa.Integer(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["order_id"], ["cl_order.id"], name=op.f("fk_cl_instance_order_id_cl_order")),
@@ -226,11 +225,11 @@ def upgrade() -> None:
     op.create_table(
         "cl_link",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("recording_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("order_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("recording_id", sa.String(), nullable=False),
+        sa.Column("order_id", sa.String(), nullable=False),
         sa.Column("at", models.value.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("actor", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -245,7 +244,7 @@ def upgrade() -> None:
     op.create_table(
         "cl_mapping_row",
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("table_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("table_name", sa.String(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -255,10 +254,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "cl_order_version",
-        sa.Column("order_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("order_id", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("message_id", sa.Integer(), nullable=True),
-        sa.Column("action", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
         sa.Column("mapping_version", sa.Integer(), nullable=False),
         sa.Column("at", models.value.UtcDateTime(timezone=True), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
