@@ -113,8 +113,10 @@ def sekmet(folder: Path, *, token: str = "") -> Iterator[FhirPeer]:
     # JSON is YAML, so no YAML library is needed to write it.
     (folder / "settings.yaml").write_text(json.dumps(settings))
     command = [str(python), "-m", "sekmet.cli", "serve", "-c", "settings.yaml"]
-    with _running(command, folder) as log, _proxied("sekmet", settings["base_url"], token, log) as peer:
-        yield peer
+    with _running(command, folder) as log:
+        _wait(lambda: _answers(f"{settings['base_url']}/metadata"), log)
+        with proxied("sekmet", f"http://127.0.0.1:{port}/fhir", token=token) as peer:
+            yield peer
 
 
 @contextmanager
@@ -125,7 +127,7 @@ def medplum(folder: Path, *, token: str = "") -> Iterator[FhirPeer]:
     command = [str(NODE / "bin" / "node"), str(script), *([f"--token={token}"] if token else [])]
     with _running(command, folder) as log:
         port = _wait(lambda: re.search(r"^ready (\d+)$", log.text(), re.MULTILINE), log)[1]
-        with _proxied("medplum", f"http://127.0.0.1:{port}/fhir/R4", token, log) as peer:
+        with proxied("medplum", f"http://127.0.0.1:{port}/fhir/R4", token=token) as peer:
             yield peer
 
 
@@ -133,7 +135,7 @@ def install_sekmet() -> Path:
     """Make the virtual environment from the hashed requirements, once; return its interpreter."""
     requirements = HERE / "requirements-sekmet.txt"
     target = PEERS / "sekmet"
-    with _installing(target, requirements.read_bytes()) as needed:
+    with _installing(target, requirements.read_bytes() + sys.version.encode()) as needed:
         if needed:
             venv.create(target, with_pip=True)
             pip = [target / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
@@ -229,16 +231,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _proxied(name: str, direct_url: str, token: str, log: _Log) -> Iterator[FhirPeer]:
-    """Put the proxy before a peer that answers."""
-    _wait(lambda: _answers(f"{direct_url}/metadata"), log)
+def proxied(name: str, direct_url: str, *, token: str = "") -> Iterator[FhirPeer]:
+    """Put the proxy before a server that is ready."""
+    root, path = re.match(r"(http://[^/]+)(/.*)", direct_url).groups()  # type: ignore[union-attr]
     with _Proxy(("127.0.0.1", 0), _Forwarder) as proxy, httpx.Client(timeout=30) as http:
-        root, path = re.match(r"(http://[^/]+)(/.*)", direct_url).groups()  # type: ignore[union-attr]
-        proxy.root, proxy.http = root, http
-        base_url = f"http://127.0.0.1:{proxy.server_address[1]}{path}"
-        proxy.peer = FhirPeer(name, base_url, direct_url, token)
-        proxy.path_length = len(path) + 1
-        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        proxy.root, proxy.http, proxy.path_length = root, http, len(path) + 1
+        proxy.peer = FhirPeer(name, f"http://127.0.0.1:{proxy.server_address[1]}{path}", direct_url, token)
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
             yield proxy.peer

@@ -1,0 +1,1 @@
+"""FHIR: resources, publishing without duplicates, and the sandbox EHR."""
