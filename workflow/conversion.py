@@ -302,7 +302,6 @@ def owe(
     row: DestinationRow,
     kind: DeliveryKind,
     *,
-    payload: str = "",
     control: str = "",
 ) -> None:
     """Owe an instance or its notice to a destination, once, and queue its delivery; a failed one is owed again."""
@@ -322,7 +321,6 @@ def owe(
         seq=unit.deliveries.take_place(lane),
         state=DeliveryState.QUEUED,
         control_id=control,
-        payload=payload,
     )
     unit.deliveries.save(delivery)
     unit.enqueue(Task("deliver", delivery.id, 0, lane=lane, place=delivery.seq))

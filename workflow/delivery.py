@@ -25,7 +25,15 @@ from models.delivery import (
     Outcome,
     Proof,
 )
-from models.errors import Declined, DeliveryFailed, OutcomeUnknown, ProofConflict
+from models.errors import (
+    CinelinkError,
+    ConversionFailed,
+    Declined,
+    DeliveryFailed,
+    MappingMiss,
+    OutcomeUnknown,
+    ProofConflict,
+)
 from models.mapping import DestinationRow
 from models.order import NOT_LINKABLE, Order
 from models.recording import Recording, RecordingState
@@ -88,7 +96,7 @@ class Delivering:
                 DeliveryKind.HL7: self._deliver_hl7,
                 DeliveryKind.FHIR: self._deliver_fhir,
             }[claim.delivery.kind](claim)
-        except (Declined, ProofConflict) as refusal:
+        except (Declined, ProofConflict, MappingMiss, ConversionFailed) as refusal:
             self._give_up(claim, refusal)
         except OutcomeUnknown as unknown:
             self._wait(claim, Outcome.UNKNOWN, str(unknown))
@@ -176,19 +184,17 @@ class Delivering:
         words = f"C-FIND at {claim.row.name}: held under the expected patient, accession and study"
         if proof.unstated:
             words += f" (not stated by the peer: {', '.join(proof.unstated)})"
-        now = datetime.now(tz=UTC)
-        notices = self._notices(claim, now)
         with self._store.transaction("delivery.proven") as unit:
             self._finish(unit, claim, words)
             self._advance(unit, claim, RecordingState.STORED)
             if self._advance(unit, claim, RecordingState.PROVEN):
-                for row, kind, payload in notices:
+                for row in self._told(claim):
                     control = control_id(claim.instance.sop_uid, row.name)
-                    owe(unit, claim.instance, row, kind, payload=payload, control=control)
+                    owe(unit, claim.instance, row, DeliveryKind(row.kind), control=control)
                 self._advance(unit, claim, RecordingState.REPORTED)
 
-    def _notices(self, claim: Claim, now: datetime) -> list[tuple[DestinationRow, DeliveryKind, str]]:
-        """Build what the EHR will be told; done before the commit, because building takes its time."""
+    def _told(self, claim: Claim) -> list[DestinationRow]:
+        """Return who is owed a notice."""
         tables = self._tables.current()
         procedure = tables.procedure(claim.order.procedure, claim.order.sender.namespace)
         rows = tables.route(
@@ -197,17 +203,27 @@ class Delivering:
             modality=procedure.modality,
             station=claim.recording.station,
         )
-        instances = self._proven_instances(claim)
-        built = []
-        for row in rows:
-            if row.kind == "dicom":
-                continue
-            kind = DeliveryKind(row.kind)
-            notice = build_notice(
-                claim.order, claim.recording, instances, row, tables, event_at=now, sender=self._sender
-            )
-            built.append((row, kind, payload_of(notice, kind)))
-        return built
+        return [row for row in rows if row.kind != "dicom"]
+
+    # --- notices -------------------------------------------------------------------------------------------------
+
+    def _payload(self, claim: Claim) -> str:
+        """Return what a notice says; it is fixed when first built, so that every repeat is the same to the byte."""
+        if claim.delivery.payload:
+            return claim.delivery.payload
+        notice = build_notice(
+            claim.order,
+            claim.recording,
+            self._proven_instances(claim),
+            claim.row,
+            self._tables.current(),
+            event_at=datetime.now(tz=UTC),
+            sender=self._sender,
+        )
+        payload = payload_of(notice, claim.delivery.kind)
+        with self._store.transaction("delivery.built") as unit:
+            unit.deliveries.save(unit.deliveries.get(claim.delivery.id).model_copy(update={"payload": payload}))
+        return payload
 
     def _proven_instances(self, claim: Claim) -> tuple[Instance, ...]:
         proven = {RecordingState.PROVEN, RecordingState.REPORTED}
@@ -220,16 +236,14 @@ class Delivering:
             ]
         return (*others, claim.instance)
 
-    # --- notices -------------------------------------------------------------------------------------------------
-
     def _deliver_hl7(self, claim: Claim) -> None:
         answer = send_hl7(
-            claim.row.host, claim.row.port, claim.delivery.payload.encode(), timeout=claim.row.timeout_seconds
+            claim.row.host, claim.row.port, self._payload(claim).encode(), timeout=claim.row.timeout_seconds
         )
         self._acknowledge(claim, f"MSA-1 {answer.code}, MSA-2 {answer.control_id}")
 
     def _deliver_fhir(self, claim: Claim) -> None:
-        published = self._fhir_of(claim.row).publish(json.loads(claim.delivery.payload))
+        published = self._fhir_of(claim.row).publish(json.loads(self._payload(claim)))
         words = ", ".join(f"{item.resource_type}/{item.id} version {item.version_id}" for item in published)
         self._acknowledge(claim, words)
 
@@ -249,7 +263,9 @@ class Delivering:
 
     def _finish(self, unit: UnitOfWork, claim: Claim, proof: str) -> None:
         self._close(unit, claim, Outcome.DONE, proof)
-        delivery = claim.delivery.model_copy(update={"state": DeliveryState.DONE, "reason": "", "proof": proof})
+        delivery = unit.deliveries.get(claim.delivery.id).model_copy(
+            update={"state": DeliveryState.DONE, "reason": "", "proof": proof}
+        )
         unit.deliveries.save(delivery)
         unit.record(
             "delivery.proven" if delivery.kind == DeliveryKind.DICOM else "delivery.acknowledged",
@@ -279,11 +295,13 @@ class Delivering:
                 )
         log.warning("delivery waits", extra={"action": "delivery.waiting", "delivery_id": claim.delivery.id})
 
-    def _give_up(self, claim: Claim, refusal: Declined | ProofConflict) -> None:
+    def _give_up(self, claim: Claim, refusal: CinelinkError) -> None:
         reason = str(refusal)
         with self._store.transaction("delivery.failed") as unit:
             self._close(unit, claim, Outcome.DECLINED, reason)
-            delivery = claim.delivery.model_copy(update={"state": DeliveryState.FAILED, "reason": reason})
+            delivery = unit.deliveries.get(claim.delivery.id).model_copy(
+                update={"state": DeliveryState.FAILED, "reason": reason}
+            )
             unit.deliveries.save(delivery)
             unit.record(
                 "delivery.failed",

@@ -74,6 +74,11 @@ class StoreDesk:
         with self._store.reading() as unit:
             return _story(unit, unit.recordings.get(recording_id))
 
+    def order(self, order_id: str) -> Order:
+        """Return one order."""
+        with self._store.reading() as unit:
+            return unit.orders.get(order_id)
+
     def candidates(self, story: RecordingStory) -> tuple[Order, ...]:
         """Return the orders that a recording's verdict names, best first."""
         if story.verdict is None:

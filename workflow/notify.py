@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from interfaces.hl7.results import build_oru
 
@@ -70,7 +70,6 @@ def build_notice(
         result_status=row.result_status,
         observation_status=row.observation_status,
         started_at=started,
-        ended_at=started + timedelta(seconds=facts.duration) if started and facts else None,
         patient_system=_system(tables, order.patient.identifier, "patient"),
         accession_system=_system(tables, accession, "accession"),
         placer_system=_system(tables, order.placer, "placer"),
