@@ -78,9 +78,8 @@ def _complete(site: Site, accession: str) -> bool:
 
 
 def _assert_end(hospital: Hospital, accessions: list[str]) -> None:
-    stored = Counter(
-        item["AccessionNumber"] for item in hospital.orthanc.instances() if item["AccessionNumber"] in accessions
-    )
+    held = [hospital.orthanc.metadata(uid)["AccessionNumber"] for uid in hospital.orthanc.instances()]
+    stored = Counter(accession for accession in held if accession in accessions)
     assert stored == dict.fromkeys(accessions, 1), "one instance for each order, in Orthanc"
     notices = hospital.notices()
     for accession in accessions:

@@ -57,7 +57,7 @@ def test_the_pacs_holds_the_very_bytes_of_the_file_under_the_orders_identity(
 ) -> None:
     story = site.timeline("E1001")["recordings"][0]
     instance = story["instances"][0]
-    held = hospital.orthanc.find(instance["sop_uid"])
+    held = hospital.orthanc.metadata(instance["sop_uid"])
     assert held["PatientID"] == "MRN0042"
     assert held["AccessionNumber"] == "E1001"
     assert held["StudyInstanceUID"] == f"2.25.{int.from_bytes(b'E1001')}"
