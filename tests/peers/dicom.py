@@ -14,6 +14,8 @@ from pathlib import Path
 from models.delivery import DicomPeer
 
 LOOPBACK = "127.0.0.1"
+#: An A-ABORT PDU of the service provider (PS3.8 9.3.8).
+A_ABORT = b"\x07\0\0\0\0\x04\0\0\x02\0"
 
 
 def program(name: str, package: str) -> str:
@@ -97,58 +99,87 @@ def dcmtk(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def link(to: DicomPeer, *, bytes_per_second: float = 0, cut_after: int = 0, freeze_after: int = 0) -> Iterator[DicomPeer]:
-    """Stand between us and a peer: slow, cut off after so many bytes of ours, or silent (but open) from then on."""
-    listener = socket.create_server((LOOPBACK, 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    sockets: list[socket.socket] = [listener]
-    threads: list[threading.Thread] = []
-    over = threading.Event()
+def link(
+    to: DicomPeer,
+    *,
+    bytes_per_second: float = 0,
+    cut_after: int = 0,
+    freeze_after: int = 0,
+    abort_at_accept: bool = False,
+) -> Iterator[DicomPeer]:
+    """Stand between us and a peer: slow, cut off or silent after so many bytes of ours, or aborting at once."""
+    middle = _Link(to, bytes_per_second, cut_after, freeze_after, abort_at_accept)
+    try:
+        yield to.model_copy(update={"port": middle.port})
+    finally:
+        middle.close()
 
-    def forward(source: socket.socket, target: socket.socket) -> None:
-        started, passed = time.monotonic(), 0
-        with suppress(OSError):
-            while data := source.recv(16_384):
-                target.sendall(data)
-                passed += len(data)
-                if cut_after and passed >= cut_after:
-                    break
-                if freeze_after and passed >= freeze_after:
-                    over.wait()
-                if bytes_per_second:
-                    over.wait(max(0.0, passed / bytes_per_second - (time.monotonic() - started)))
-        _close(source, target)
 
-    def back(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(16_384):
-                target.sendall(data)
-        _close(source, target)
+class _Link:
+    def __init__(
+        self, to: DicomPeer, bytes_per_second: float, cut_after: int, freeze_after: int, abort_at_accept: bool
+    ) -> None:
+        self._to = to
+        self._bytes_per_second = bytes_per_second
+        self._cut_after = cut_after
+        self._freeze_after = freeze_after
+        self._abort_at_accept = abort_at_accept
+        self._over = threading.Event()
+        self._listener = socket.create_server((LOOPBACK, 0))
+        # Small, so that a slow link is felt at once and little of a cut one is on the way.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        self.port = int(self._listener.getsockname()[1])
+        self._sockets = [self._listener]
+        self._threads: list[threading.Thread] = []
+        self._run(self._accept)
 
-    def accept() -> None:
+    def close(self) -> None:
+        self._over.set()
+        _close(*self._sockets)
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def _run(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                ours, _ = listener.accept()
-                theirs = socket.create_connection((to.host, to.port))
-                sockets.extend((ours, theirs))
-                for work, ends in ((forward, (ours, theirs)), (back, (theirs, ours))):
-                    threads.append(threading.Thread(target=work, args=ends))
-                    threads[-1].start()
+                ours, _ = self._listener.accept()
+                theirs = socket.create_connection((self._to.host, self._to.port))
+                self._sockets += [ours, theirs]
+                self._run(self._forward, ours, theirs)
+                self._run(self._back, theirs, ours)
 
-    acceptor = threading.Thread(target=accept)
-    acceptor.start()
-    try:
-        yield to.model_copy(update={"port": listener.getsockname()[1]})
-    finally:
-        over.set()
-        _close(*sockets)
-        for thread in (acceptor, *threads):
-            thread.join(timeout=10)
-        for item in sockets:
-            item.close()
+    def _forward(self, ours: socket.socket, theirs: socket.socket) -> None:
+        started, passed = time.monotonic(), 0
+        with suppress(OSError):
+            while data := ours.recv(16_384):
+                theirs.sendall(data)
+                passed += len(data)
+                if self._cut_after and passed >= self._cut_after:
+                    break
+                if self._freeze_after and passed >= self._freeze_after:
+                    self._over.wait()
+                if self._bytes_per_second:
+                    self._over.wait(max(0.0, passed / self._bytes_per_second - (time.monotonic() - started)))
+        _close(ours, theirs)
+
+    def _back(self, theirs: socket.socket, ours: socket.socket) -> None:
+        with suppress(OSError):
+            while data := theirs.recv(16_384):
+                if self._abort_at_accept:
+                    ours.sendall(data + A_ABORT)
+                    break
+                ours.sendall(data)
+        _close(ours, theirs)
 
 
 def _close(*sockets: socket.socket) -> None:
+    """Wake whoever waits for them, and close them; what was not read makes the other side's next write fail."""
     for item in sockets:
         with suppress(OSError):
             item.shutdown(socket.SHUT_RDWR)
+        item.close()
