@@ -145,13 +145,28 @@ class Order(Value):
     visit_number: Identifier | None = None
 
 
+def number_key(number: Identifier | None, sender: Authority) -> str:
+    """Return what an order number is known by: its authority, or else its sender, and its value.
+
+    Two senders may give out the same bare number; it names two orders.
+    """
+    if number is None:
+        return ""
+    return number.key if number.authority.key else f"sender {sender.key}|{number.value}"
+
+
 def order_id(request: OrderRequest) -> str:
     """Return the id of the order that this request names first: filler number, else placer number, else accession.
 
-    The requested procedure id belongs to it, because one accession may carry several procedures (clinical.md 2).
+    The kind of the number belongs to it, because a filler and a placer may both give out 1001, and so does the
+    requested procedure id, because one accession may carry several procedures (clinical.md 2).
     """
-    number = request.filler or request.placer
-    name = number.key if number else f"{request.sender.key}|{request.accession or ''}"
+    if request.filler:
+        name = f"filler|{number_key(request.filler, request.sender)}"
+    elif request.placer:
+        name = f"placer|{number_key(request.placer, request.sender)}"
+    else:
+        name = f"accession|{request.sender.key}|{request.accession or ''}"
     return str(uuid5(ORDER_NAMESPACE, f"{name}|{request.requested_procedure_id or ''}"))
 
 

@@ -23,7 +23,8 @@ SQLModel.metadata.naming_convention = {
 class Value(BaseModel):
     """A frozen value: what travels between rooms. Equality is by content."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An error's text must not repeat patient data.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def json_text(self) -> str:
         """Return the value as JSON text, the form in which it is stored and handed to a child process."""

@@ -10,19 +10,20 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 import uvicorn
+
+from converters.isolation import Limits
 from converters.probe import completeness
+from interfaces.fhir.client import FhirClient
+from interfaces.files.watch import Watcher
 from interfaces.hl7.mllp import MllpListener
 from interfaces.web.app import create_app
 from interfaces.web.desk import DoorHealth
-
-from converters.isolation import Limits
-from interfaces.fhir.client import FhirClient
-from interfaces.files.watch import Watcher
 from models.delivery import Backoff, DicomPeer
 from models.errors import SettingsError
 from models.mapping import DestinationRow
 from models.match import MatchRule
 from workflow.arrivals import Arrivals
+from workflow.children import ChildRuns
 from workflow.clock import Clock
 from workflow.conversion import Conversion
 from workflow.delivery import Delivering, dicom_peer
@@ -53,14 +54,14 @@ class Product:
         self.tables = PublishedTables(self.store)
         self.engine = Engine(self.database, self.store, workers=settings.conversion.workers)
         self.clock = Clock()
-        limits = limits_of(settings)
+        self.child = ChildRuns(limits_of(settings))
         backoff = Backoff(first=settings.delivery.first_retry_seconds, most=settings.delivery.most_retry_seconds)
-        self.matching = Matching(self.store, self.tables, rule=rule_of(settings), limits=limits)
+        self.matching = Matching(self.store, self.tables, rule=rule_of(settings), child=self.child)
         self.conversion = Conversion(
             self.store,
             self.tables,
             objects=settings.data_dir / "objects",
-            limits=limits,
+            child=self.child,
             backoff=backoff,
             peer_of=self._peer,
             software=software(),
@@ -162,6 +163,7 @@ class Product:
 
     def stop(self) -> None:
         """Close the doors, finish what is at hand, and leave the rest for the next start."""
+        self.child.running.terminate()
         self.clock.stop()
         self.listener.stop()
         self.intake.stop()

@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from converters.isolation import run_convert
 from converters.planning import plan as make_plan
-
-from converters.isolation import Limits, run_convert
 from interfaces.dicom.query import find_studies
 from models.delivery import Backoff, Delivery, DeliveryKind, DeliveryState, DicomPeer, StudyFound
 from models.errors import ConversionFailed, Declined, DeliveryFailed, Held, MappingMiss
@@ -20,6 +19,7 @@ from models.order import NOT_LINKABLE, Order
 from models.plan import ConversionJob, ConversionPlan, ConversionResult
 from models.recording import Recording, RecordingState
 from models.study import Instance, derive_series_uid, derive_sop_uid, derive_study_uid
+from workflow.children import ChildRuns
 from workflow.store.recordings import Decision
 from workflow.store.unit_of_work import Store, Task, UnitOfWork
 from workflow.tables import PublishedTables
@@ -49,7 +49,7 @@ class Conversion:
         tables: PublishedTables,
         *,
         objects: Path,
-        limits: Limits,
+        child: ChildRuns,
         backoff: Backoff,
         peer_of: PeerOf,
         software: str,
@@ -57,7 +57,7 @@ class Conversion:
         self._store = store
         self._tables = tables
         self._objects = objects
-        self._limits = limits
+        self._child = child
         self._backoff = backoff
         self._peer_of = peer_of
         self._software = software
@@ -76,7 +76,8 @@ class Conversion:
         except Held as held:
             self._hold(recording, held)
         except ConversionFailed as failure:
-            self._fail(recording, failure)
+            if not self._child.running.stopped:  # else we are stopping: the next start converts it again
+                self._fail(recording, failure)
         except Declined as declined:
             self._hold(recording, Held(f"the study could not be looked up: {declined}", review=False))
         except DeliveryFailed as trouble:
@@ -146,7 +147,7 @@ class Conversion:
         with self._store.reading() as unit:
             instance = _instance(unit, ground, plan)
         job = self._job(ground, plan, instance)
-        result = run_convert(job, self._limits, lambda _share: None)
+        result = run_convert(job, self._child.limits, children=self._child.running)
         self._publish(ground, plan, instance, result)
         log.info(
             "converted", extra={"action": "recording.converted", "recording_id": recording.id, "order_id": order.id}

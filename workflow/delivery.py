@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from interfaces.hl7.sender import send as send_hl7
-
 from interfaces.dicom.query import prove
 from interfaces.dicom.store import store as c_store
 from interfaces.fhir.client import FhirClient
+from interfaces.hl7.sender import send as send_hl7
 from models.delivery import (
     Attempt,
     Backoff,
@@ -56,7 +55,7 @@ class Claim:
     """One claimed attempt, with everything that it needs; no transaction is open while it runs."""
 
     delivery: Delivery
-    number: int
+    attempt: Attempt
     look_first: bool
     order: Order
     recording: Recording
@@ -119,15 +118,14 @@ class Delivering:
             if delivery.kind == DeliveryKind.DICOM and not before and order.status in NOT_LINKABLE:
                 self._withhold(unit, delivery, recording, order)
                 return None
-            unit.deliveries.save_attempt(
-                Attempt(delivery_id=delivery.id, number=number, started_at=datetime.now(tz=UTC))
-            )
+            attempt = Attempt(delivery_id=delivery.id, number=number, started_at=datetime.now(tz=UTC))
+            unit.deliveries.save_attempt(attempt)
             state = delivery.state if delivery.state == DeliveryState.SENT else DeliveryState.SENDING
             claimed = delivery.model_copy(update={"state": state, "attempts": number, "next_attempt_at": None})
             unit.deliveries.save(claimed)
             return Claim(
                 delivery=claimed,
-                number=number,
+                attempt=attempt,
                 look_first=any(attempt.outcome in MAY_BE_THERE for attempt in before),
                 order=order,
                 recording=recording,
@@ -256,10 +254,10 @@ class Delivering:
     # --- endings -------------------------------------------------------------------------------------------------
 
     def _close(self, unit: UnitOfWork, claim: Claim, outcome: Outcome, detail: str) -> None:
-        attempt = unit.deliveries.attempts(claim.delivery.id)[claim.number - 1]
-        unit.deliveries.save_attempt(
-            attempt.model_copy(update={"ended_at": datetime.now(tz=UTC), "outcome": outcome, "detail": detail})
+        attempt = claim.attempt.model_copy(
+            update={"ended_at": datetime.now(tz=UTC), "outcome": outcome, "detail": detail}
         )
+        unit.deliveries.save_attempt(attempt)
 
     def _finish(self, unit: UnitOfWork, claim: Claim, proof: str) -> None:
         self._close(unit, claim, Outcome.DONE, proof)
@@ -281,11 +279,11 @@ class Delivering:
             self._close(unit, claim, outcome, reason)
             current = unit.deliveries.get(claim.delivery.id)
             state = DeliveryState.SENT if outcome == Outcome.UNPROVEN else DeliveryState.WAITING
-            until = datetime.now(tz=UTC) + timedelta(seconds=self._backoff.after(claim.number))
+            until = datetime.now(tz=UTC) + timedelta(seconds=self._backoff.after(claim.attempt.number))
             unit.deliveries.save(
                 current.model_copy(update={"state": state, "reason": reason, "next_attempt_at": until})
             )
-            if claim.number == 1:
+            if claim.attempt.number == 1:
                 unit.record(
                     "delivery.waiting",
                     reason,

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 import click
 import httpx
-from interfaces.hl7.orders import read_orders
-from interfaces.hl7.sandbox import split_messages
-from interfaces.hl7.sender import send as send_message
 
 from converters.sample import draw_sample
 from interfaces.dicom.query import prove
 from interfaces.hl7.header import read_header
+from interfaces.hl7.orders import read_orders
+from interfaces.hl7.sandbox import split_messages
+from interfaces.hl7.sender import send as send_message
 from mappings.tables import load_set, write_table
 from models.delivery import DicomPeer, ExpectedInstance
 from models.errors import DemoFailed, NotFound

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from interfaces.web.desk import DoorHealth, Health
-
 from models.audit import Actor, AuditRow
 from models.delivery import Delivery
 from models.errors import NotFound

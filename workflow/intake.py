@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import queue
 import threading
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -13,7 +16,6 @@ from interfaces.hl7.acks import build_ack
 from interfaces.hl7.header import read_header
 from interfaces.hl7.mllp import Frame
 from interfaces.hl7.orders import read_orders
-
 from models.errors import MappingMiss, MessageRefused
 from models.lifecycle import Effect, Outcome, apply_request
 from models.mapping import MappingSet
@@ -30,6 +32,10 @@ log = logging.getLogger("cinelink.intake")
 ORDER_KINDS = frozenset({"ORM^O01", "OMG^O19", "OMI^O23"})
 
 
+#: A message that ends the drain so often is set aside.
+MOST_TRIES = 3
+
+
 class Intake:
     """Takes HL7 messages in and applies them."""
 
@@ -38,8 +44,10 @@ class Intake:
         self._tables = tables
         self._wake = Wake()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._drain_forever, name="message-drain", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name="message-drain", daemon=True)
+        self._tries: Counter[int] = Counter()
         self._owed: dict[int, int] = {}
+        self._answers: queue.SimpleQueue[tuple[int, Acknowledged]] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Begin to apply what is waiting, also from before a crash."""
@@ -56,14 +64,11 @@ class Intake:
     def receive(self, batch: Sequence[Frame]) -> Sequence[bytes | None]:
         """Commit a batch of messages and return their answers in order (group commit before any ACK)."""
         tables = self._tables.current()
-        answers: list[bytes | None] = []
         with self._store.transaction("message.received") as unit:
-            for frame in batch:
-                message_id, answer = self._keep(unit, frame, tables)
-                self._owed[id(frame)] = message_id
-                answers.append(answer)
+            kept = [self._keep(unit, frame, tables) for frame in batch]
+        self._owed.update(zip(map(id, batch), (message_id for message_id, _ in kept), strict=True))
         self._wake.ring()
-        return answers
+        return [answer for _, answer in kept]
 
     def _keep(self, unit: UnitOfWork, frame: Frame, tables: MappingSet) -> tuple[int, bytes]:
         digest = hashlib.sha256(frame.payload).hexdigest()
@@ -96,12 +101,20 @@ class Intake:
 
     def answered(self, frame: Frame, delivered: bool) -> None:  # noqa: FBT001 - the listener's own signature
         """Note what became of an answer."""
-        message_id = self._owed.pop(id(frame), None)
-        if message_id is None:
-            return
-        state = Acknowledged.DELIVERED if delivered else Acknowledged.UNDELIVERED
-        with self._store.transaction("message.acknowledged") as unit:
-            unit.messages.acknowledge((message_id,), state)
+        if message_id := self._owed.pop(id(frame), 0):
+            self._answers.put((message_id, Acknowledged.DELIVERED if delivered else Acknowledged.UNDELIVERED))
+
+    def _note_answers(self) -> None:
+        """Write down what became of the answers so far, in one commit."""
+        noted: dict[Acknowledged, list[int]] = {}
+        with suppress(queue.Empty):
+            while True:
+                message_id, state = self._answers.get_nowait()
+                noted.setdefault(state, []).append(message_id)
+        if noted:
+            with self._store.transaction("message.acknowledged") as unit:
+                for state, ids in noted.items():
+                    unit.messages.acknowledge(tuple(ids), state)
 
     def quarantine(self, payload: bytes, peer: str, why: str) -> None:
         """Keep bytes that never became a message, for inspection; nothing is answered."""
@@ -119,6 +132,13 @@ class Intake:
 
     # --- applying: one thread, in order of arrival ---------------------------------------------------------------
 
+    def _supervise(self) -> None:
+        """Keep a drain running: one that ends by an error that nobody foresaw is logged and replaced."""
+        while not self._stopping.is_set():
+            drain = threading.Thread(target=self._drain_forever, name="message-drain-run", daemon=True)
+            drain.start()
+            drain.join()
+
     def _drain_forever(self) -> None:
         while not self._stopping.is_set():
             if not self.drain():
@@ -126,11 +146,24 @@ class Intake:
 
     def drain(self) -> int:
         """Apply what is waiting, in order of arrival; return how many messages were looked at."""
+        self._note_answers()
         with self._store.reading() as unit:
             waiting = unit.messages.waiting()
         for message in waiting:
-            self.apply(message)
+            self._tries[message.id] += 1
+            if self._tries[message.id] > MOST_TRIES:
+                self._give_up(message)
+            else:
+                self.apply(message)
+                del self._tries[message.id]
         return len(waiting)
+
+    def _give_up(self, message: InboundMessage) -> None:
+        """Set a message aside that breaks us each time, so that the ones behind it are applied."""
+        with self._store.transaction("message.failed") as unit:
+            reason = "it could not be applied, for a fault of ours; the log of the engine says why. Reprocess it later"
+            unit.messages.settle(message.id, Applied.FAILED, reason=reason)
+        log.error("message set aside", extra={"action": "message.failed", "message_id": message.id})
 
     def apply(self, message: InboundMessage) -> None:
         """Apply one message: its orders, their history and its own state are one commit."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from converters.isolation import Limits, run_probe
+from converters.isolation import run_probe
 from interfaces.files.names import read_name
 from interfaces.files.sidecar import read_sidecar
 from models.audit import Actor
@@ -17,6 +17,7 @@ from models.match import MatchRule, Verdict, VerdictKind
 from models.order import NOT_LINKABLE, Order
 from models.ranking import rank, recording_times
 from models.recording import Claim, Recording, RecordingState, StreamFacts
+from workflow.children import ChildRuns
 from workflow.store.recordings import Decision
 from workflow.store.unit_of_work import Store, Task, UnitOfWork
 from workflow.tables import PublishedTables
@@ -41,11 +42,11 @@ class Reading:
 class Matching:
     """Probes recordings and links them to orders."""
 
-    def __init__(self, store: Store, tables: PublishedTables, *, rule: MatchRule, limits: Limits) -> None:
+    def __init__(self, store: Store, tables: PublishedTables, *, rule: MatchRule, child: ChildRuns) -> None:
         self._store = store
         self._tables = tables
         self._rule = rule
-        self._limits = limits
+        self._child = child
 
     # --- probe ---------------------------------------------------------------------------------------------------
 
@@ -57,11 +58,13 @@ class Matching:
             return
         tables = self._tables.current()
         try:
-            facts = run_probe(Path(recording.path), self._limits)
+            facts = run_probe(Path(recording.path), self._child.limits, children=self._child.running)
         except RecordingRejected as refusal:
             self._set_aside(recording, RecordingState.REJECTED, str(refusal), stage=refusal.code)
             return
         except ConversionFailed as failure:
+            if self._child.running.stopped:  # we are stopping: the next start probes it again
+                return
             self._set_aside(recording, RecordingState.FAILED, str(failure), stage=failure.stage)
             return
         self._keep_reading(recording, _read(recording, facts, tables))

@@ -6,9 +6,8 @@ import hashlib
 import json
 from datetime import datetime
 
-from interfaces.hl7.results import build_oru
-
 from interfaces.fhir.resources import build_resources
+from interfaces.hl7.results import build_oru
 from models.delivery import DeliveryKind, ResultNotice
 from models.mapping import DestinationRow, MappingSet
 from models.order import Order

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
+from models.errors import CinelinkError
+from workflow.bootstrap import Product
 from workflow.logs import configure_logging
 from workflow.settings import load_settings
-
-from workflow.bootstrap import Product
 
 
 class KillSwitch:
@@ -36,7 +37,10 @@ def main() -> None:
     configure_logging("INFO")
     settings = load_settings(None)
     product = Product(settings, hook=KillSwitch(os.environ.get("CINELINK_TEST_KILL", "")))
-    product.start()
+    try:
+        product.start()
+    except CinelinkError as error:
+        sys.exit(f"error: {error}")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     while not stop.wait(0.2) and Path(settings.data_dir).exists():

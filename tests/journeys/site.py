@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from interfaces.hl7.sender import send
 
+from interfaces.hl7.sender import send
 from mappings.tables import read_tables, write_table
 from models.errors import DeliveryFailed
 from models.mapping import ROW_MODELS

@@ -16,7 +16,7 @@ import pytest
 
 from tests.converters.clips import draw_clip
 from tests.journeys.hospital import Hospital
-from tests.journeys.site import Site, orm, wait_for
+from tests.journeys.site import Site, orm, running, wait_for
 
 #: Every commit of the seven steps; the number is which commit of that name in one life of the process.
 COMMITS = (
@@ -92,19 +92,9 @@ def _assert_end(hospital: Hospital, accessions: list[str]) -> None:
 
 
 def test_a_second_engine_on_the_same_file_is_refused(tmp_path: Path) -> None:
-    site = Site(tmp_path / "site", [])
-    site.replace_rows = {}
-    site.destinations = [{"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": 104, "ae_title": "NOBODY"}]
-    assert site.start()
-    try:
-        first, site.process = site.process, None
-        assert not site.start()
-        assert "another Cinelink already runs" in (site.folder / "engine.log").read_text()
-        assert httpx.get(f"http://127.0.0.1:{_port(site)}/healthz", timeout=5).status_code == 200
-    finally:
-        site.process = first
-        site.kill()
-
-
-def _port(site: Site) -> int:
-    return int(site.ports.get("http", 0))
+    nobody = {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": 104, "ae_title": "NOBODY"}
+    first, second = (Site(tmp_path / "site", [nobody]) for _ in range(2))
+    with running(first):
+        assert not second.start()
+        assert "another Cinelink already runs" in (second.folder / "engine.log").read_text()
+        assert httpx.get(f"http://127.0.0.1:{first.ports['http']}/healthz", timeout=5).status_code == 200

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from interfaces.dicom.sandbox import SandboxPacs
-from interfaces.hl7.sandbox import SandboxReceiver
 
+from interfaces.dicom.sandbox import SandboxPacs
 from interfaces.fhir.sandbox import SandboxFhir
+from interfaces.hl7.sandbox import SandboxReceiver
 from models.errors import Declined
 from tests.converters.clips import draw_clip
 from tests.journeys.site import Site, orm, running, wait_for

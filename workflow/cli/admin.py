@@ -14,6 +14,7 @@ from models.mapping import ROW_MODELS
 from models.match import MatchRule
 from models.timeline import RecordingStory, Timeline
 from workflow.bootstrap import limits_of
+from workflow.children import ChildRuns
 from workflow.cli.common import answer, as_json, config, open_store, operator, settings_of, table
 from workflow.desk import StoreDesk
 from workflow.engine import Queue
@@ -129,7 +130,7 @@ def recordings_link(
     """Link a waiting recording to ORDER (an order id, or an accession number that names one order)."""
     settings = settings_of(config_file)
     store = open_store(config_file, with_queue=True)
-    matching = Matching(store, PublishedTables(store), rule=MatchRule(), limits=limits_of(settings))
+    matching = Matching(store, PublishedTables(store), rule=MatchRule(), child=ChildRuns(limits_of(settings)))
     linked = matching.link(recording_id, _order_id(store, order), operator(), reason)
     answer(linked.model_dump(mode="json"), as_json=as_json, text=lambda: f"{linked.id} is {linked.state}")
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from interfaces.hl7.sandbox import SandboxReceiver
-from interfaces.hl7.sender import send as send_message
 
 from interfaces.dicom.sandbox import SandboxPacs
 from interfaces.fhir.sandbox import SandboxFhir
+from interfaces.hl7.sandbox import SandboxReceiver
+from interfaces.hl7.sender import send as send_message
 from workflow.bootstrap import Product
 from workflow.cli.common import config
 from workflow.cli.tools import host_and_port

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+
+from converters.convert import convert as run_conversion
 from converters.planning import plan as make_plan
 from converters.probe import probe as run_probe
+from converters.verify import verify_object
 from interfaces.hl7.header import read_header
 from interfaces.hl7.orders import read_orders
 from interfaces.hl7.sandbox import split_messages
 from interfaces.hl7.sender import send as send_message
-
-from converters.convert import convert as run_conversion
-from converters.verify import verify_object
 from mappings.tables import load_set
 from models.errors import NotFound, VerificationFailed
 from models.lifecycle import apply_request

@@ -36,7 +36,7 @@ def make_engine(url: str, *, explicit_begin: bool = True) -> Engine:
         url: SQLAlchemy URL.
         explicit_begin: False for the execution library's own engine, which begins its transactions itself.
     """
-    engine = create_engine(url, pool_size=20, max_overflow=0, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=20, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", lambda raw, _record: _durable(raw, explicit_begin=explicit_begin))
         if explicit_begin:

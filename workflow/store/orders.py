@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, func, select
 
 from models.errors import NotFound
-from models.order import Order, OrderRequest, OrderTable, OrderVersionTable
+from models.order import Order, OrderRequest, OrderTable, OrderVersionTable, number_key
 from models.recording import Claim
 
 
@@ -26,8 +26,8 @@ class Orders:
         row.version = order.version
         row.status = order.status.value
         row.accession = order.accession
-        row.placer_key = order.placer.key if order.placer else ""
-        row.filler_key = order.filler.key if order.filler else ""
+        row.placer_key = number_key(order.placer, order.sender)
+        row.filler_key = number_key(order.filler, order.sender)
         row.patient_key = order.patient.identifier.key
         row.patient_id = order.patient.identifier.value
         row.study_uid = order.study_uid
@@ -74,9 +74,9 @@ class Orders:
         """Return the orders that carry the request's filler or placer number, else its accession with step ids."""
         keys: list[ColumnElement[bool]] = []
         if request.filler:
-            keys.append(col(OrderTable.filler_key) == request.filler.key)
+            keys.append(col(OrderTable.filler_key) == number_key(request.filler, request.sender))
         if request.placer:
-            keys.append(col(OrderTable.placer_key) == request.placer.key)
+            keys.append(col(OrderTable.placer_key) == number_key(request.placer, request.sender))
         if not keys and request.accession:
             keys.append(col(OrderTable.accession) == request.accession)
         query = select(OrderTable).where(or_(*keys))
