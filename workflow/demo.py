@@ -97,8 +97,8 @@ class Demo:
             "CINELINK_MAPPINGS__SEED": str(self._folder / "mappings"),
         }
 
-    def _spawn(self, name: str, *arguments: str) -> dict[str, int]:
-        """Start a process and return the ports that it opened."""
+    def _spawn(self, name: str, *arguments: str) -> Callable[[], dict[str, int]]:
+        """Start a process; what is returned waits for the ports that it opens."""
         home = self._folder / name
         home.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{name}.log").open("wb") as log:
@@ -113,7 +113,7 @@ class Demo:
             file = home / "ports.json"
             return dict(json.loads(file.read_text())) if file.exists() else None
 
-        return wait_for(f"the start of {name}", ports, seconds=60)
+        return lambda: wait_for(f"the start of {name}", ports, seconds=60)
 
     def stop(self) -> None:
         """End every process that was started."""
@@ -139,13 +139,14 @@ class Demo:
             DemoFailed: A step did not happen, or something that must hold does not.
         """
         self._folder.mkdir(parents=True)
-        video = self._video or self._sample()
-        pacs = self._spawn("pacs", "sandbox", "pacs", "--port", "0", "--dir", str(self._folder / "pacs"))
-        ehr = self._spawn(
+        pacs_up = self._spawn("pacs", "sandbox", "pacs", "--port", "0", "--dir", str(self._folder / "pacs"))
+        ehr_up = self._spawn(
             "ehr", "sandbox", "ehr", "--hl7-port", "0", "--fhir-port", "0", "--dir", str(self._folder / "ehr")
         )
+        video = self._video or self._sample()
+        pacs, ehr = pacs_up(), ehr_up()
         self._write_destinations(pacs, ehr)
-        ports = self._spawn("engine", "serve")
+        ports = self._spawn("engine", "serve")()
         self._base = f"http://127.0.0.1:{ports['http']}"
         self._token = self._make_token()
         self.say(f"engine, sandbox PACS and sandbox EHR are up ({self._base})")
