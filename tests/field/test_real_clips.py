@@ -51,7 +51,7 @@ def site(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield started
 
 
-@pytest.mark.parametrize(("number", "name"), enumerate(CLIPS))
+@pytest.mark.parametrize(("number", "name"), list(enumerate(CLIPS)))
 def test_a_real_clip_goes_through_the_whole_job(
     hospital: Hospital, site: Site, videos: Path, number: int, name: str
 ) -> None:

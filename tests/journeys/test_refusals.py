@@ -22,14 +22,43 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("refusals")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("refusals")
+
+
+@pytest.fixture(scope="module")
+def ehr(folder: Path) -> Iterator[Ehr]:
+    started = Ehr(folder / "ehr")
+    yield started
+    started.stop()
+
+
+class Ehr:
+    """An EHR that can be taken down and put up again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._receiver = SandboxReceiver("127.0.0.1", 0, folder)
+        self.port = self._receiver.start()
+
+    def stop(self) -> None:
+        self._receiver.stop()
+
+    def start(self) -> None:
+        self._receiver = SandboxReceiver("127.0.0.1", self.port, self._folder)
+        assert self._receiver.start() == self.port
+
+    def notices(self, accession: str) -> list[bytes]:
+        return [raw for raw in self._receiver.received if f"|{accession}|".encode() in raw]
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path, ehr: Ehr) -> Iterator[Site]:
     pacs = SandboxPacs("127.0.0.1", 0, folder / "pacs")
-    ehr = SandboxReceiver("127.0.0.1", 0, folder / "ehr")
     fhir = SandboxFhir("127.0.0.1", 0, folder / "fhir")
     destinations = [
         {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": pacs.start(), "ae_title": "SANDBOX"},
-        {"name": "ehr", "kind": "hl7", "host": "127.0.0.1", "port": ehr.start()},
+        {"name": "ehr", "kind": "hl7", "host": "127.0.0.1", "port": ehr.port},
     ]
     fhir.start()
     destinations.append({"name": "fhir", "kind": "fhir", "url": fhir.base_url})
@@ -38,7 +67,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield started
     finally:
         pacs.stop()
-        ehr.stop()
         fhir.stop()
 
 
@@ -178,3 +206,52 @@ def test_the_same_message_twice_gets_the_first_answer_again(site: Site) -> None:
     assert site.send(message).raw == site.send(message).raw
     site.wait_for_order("R1012")
     assert site.timeline("R1012")["versions"] == 1
+
+
+def test_a_dead_ehr_is_waited_for_in_words_stops_nothing_else_and_is_told_later(
+    site: Site, ehr: Ehr, clip: Path
+) -> None:
+    take_in(site, "R1013")
+    ehr.stop()
+    try:
+        site.drop(own_copy(clip, "R1013"), "ACC_R1013.mp4")
+        site.wait_for_recording("ACC_R1013.mp4", "proven")
+        waiting = wait_for("the EHR to be missed", lambda: _waiting_for(site, "R1013"))
+        assert "127.0.0.1" in waiting["reason"]
+        story = site.timeline("R1013")
+        fhir = next(item for item in story["deliveries"] if item["delivery"]["kind"] == "fhir")
+        wait_for("the FHIR server to be told all the same", lambda: _is_done(site, fhir["delivery"]["id"]))
+    finally:
+        ehr.start()
+    site.wait_for_recording("ACC_R1013.mp4", "reported")
+    assert len(ehr.notices("R1013")) == 1
+
+
+def _waiting_for(site: Site, accession: str) -> dict[str, str] | None:
+    for item in site.timeline(accession)["deliveries"]:
+        if item["delivery"]["kind"] == "hl7" and item["delivery"]["state"] == "waiting":
+            return dict(item["delivery"])
+    return None
+
+
+def _is_done(site: Site, delivery_id: str) -> bool:
+    found = [item for item in site.get("/api/v1/deliveries")["deliveries"] if item["id"] == delivery_id]
+    return bool(found) and found[0]["state"] == "done"
+
+
+def test_a_refused_study_of_another_patient_is_never_written_into(site: Site, clip: Path) -> None:
+    """The PACS holds a study of another patient under this accession number: a person decides (clinical.md 2)."""
+    take_in(site, "R1014")
+    site.drop(own_copy(clip, "R1014"), "ACC_R1014.mp4")
+    site.wait_for_recording("ACC_R1014.mp4", "reported")
+    other = {"patient_id": "MRN7777", "name": "Andersen^Per", "birth": "19500505", "sex": "M", "study": ""}
+    site.send(orm("R1014", **other, placer="PZ", filler="FZ", requested="RPZ", control_id="MR1014Z"))
+    wait_for("both orders", lambda: len(site.get("/api/v1/orders?text=R1014")["orders"]) == 2)
+    newer = next(item for item in site.get("/api/v1/orders?text=R1014")["orders"] if not item["study_uid"])
+    site.drop(own_copy(clip, "R1014other"), "unnamed-1014.mp4")
+    waiting = site.wait_for_recording("unnamed-1014.mp4", "needs_review")
+    body = {"order_id": newer["id"], "reason": "for the second patient"}
+    assert site.post(f"/api/v1/recordings/{waiting['id']}/link", body).status_code == 200
+    again = site.wait_for_recording("unnamed-1014.mp4", "needs_review", "reported")
+    assert again["state"] == "needs_review"
+    assert "another patient" in wait_for("the reason", lambda: site.recording("unnamed-1014.mp4"))["reason"]

@@ -232,24 +232,31 @@ def test_any_pdu_size_of_the_peer_will_do(tmp_path: Path, identity: ExpectedInst
         assert store(peer, path) == "0000 Success"
 
 
+#: The high-water mark of the process itself; getrusage would start from that of the process that started it.
+STORE_AND_MEASURE = """
+import re, sys
+from pathlib import Path
+from interfaces.dicom.query import echo
+from interfaces.dicom.store import store
+from models.delivery import DicomPeer
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+peer = DicomPeer(host="127.0.0.1", port=int(sys.argv[1]), ae_title="PEER")
+echo(peer)
+before = peak()
+print(store(peer, Path(sys.argv[2])), peak() - before, sep=";")
+"""
+
+
 def test_memory_stays_bounded_however_large_the_object_and_slow_the_link(
     tmp_path: Path, identity: ExpectedInstance
 ) -> None:
     """Measured in a process of its own: 150 MB, to a peer that would take them in one PDU."""
     path = write_large(tmp_path / "large.dcm", identity, 150)
-    program = (
-        "import resource, sys\nfrom pathlib import Path\n"
-        "from interfaces.dicom.store import store\nfrom interfaces.dicom.query import echo\n"
-        "from models.delivery import DicomPeer\n"
-        "peer = DicomPeer(host='127.0.0.1', port=int(sys.argv[1]), ae_title='PEER')\n"
-        "echo(peer)\npeak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
-        "before = peak()\nprint(store(peer, Path(sys.argv[2])), peak() - before, sep=';')\n"
-    )
-    with (
-        storescp(tmp_path / "received", "+xa", "+B", "-pdu", "131072") as peer,
-        link(peer, bytes_per_second=1e8) as slow,
-    ):
-        command = [sys.executable, "-c", program, str(slow.port), str(path)]
+    with scp(pdu=0) as peer, link(peer, bytes_per_second=1e8) as slow:
+        command = [sys.executable, "-c", STORE_AND_MEASURE, str(slow.port), str(path)]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     status, grown = answer.split(";")
     assert status == "0000 Success"
