@@ -107,3 +107,14 @@ def _samples(wave: np.ndarray, kind: str) -> np.ndarray:
     if "flt" in kind:
         return wave.astype(np.float32)
     return (wave * (1 << 31)).astype(np.int32) if "32" in kind else (wave * (1 << 15)).astype(np.int16)
+
+
+def rewrite(path: Path, box: bytes, at: int, data: bytes, *, nth: int = 0) -> Path:
+    """Overwrite bytes of an MP4's box: ``at`` counts from the byte after the box's type, of its n-th occurrence."""
+    content = bytearray(path.read_bytes())
+    place = content.index(box)
+    for _ in range(nth):
+        place = content.index(box, place + 4)
+    content[place + 4 + at : place + 4 + at + len(data)] = data
+    path.write_bytes(content)
+    return path
