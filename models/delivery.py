@@ -116,13 +116,17 @@ class ExpectedInstance(Value):
     issuer_of_patient_id: str = ""
 
 
+#: Attributes by their DICOM keywords; a peer that leaves one out has not proven anything.
+_MUST_BE_SHOWN = frozenset({"PatientID", "AccessionNumber", "StudyInstanceUID"})
+
+
 class Proof(Value):
     """What the destination showed.
 
     Attributes:
         found: The instance is there under the study and series asked for.
         conflicts: Sentences, one for each attribute that is held under another value.
-        unstated: Attributes that the peer did not return, so they are neither shown nor contradicted.
+        unstated: Keywords of attributes that the peer did not return, so they are neither shown nor contradicted.
     """
 
     found: bool
@@ -131,9 +135,14 @@ class Proof(Value):
     held_as: dict[str, str] = {}
 
     @property
+    def unshown(self) -> tuple[str, ...]:
+        """What had to be shown and was not: patient, accession and study are the proof (clinical.md 4)."""
+        return tuple(name for name in self.unstated if name in _MUST_BE_SHOWN)
+
+    @property
     def holds(self) -> bool:
-        """Found, and nothing contradicts."""
-        return self.found and not self.conflicts
+        """Found under the identity that was asked for: nothing contradicts, and nothing that matters is unsaid."""
+        return self.found and not self.conflicts and not self.unshown
 
 
 class StudyFound(Value):

@@ -130,7 +130,7 @@ class Conversion:
         order = ground.order
         if order.accession:
             found = find_studies(self._peer_of(ground.archives[0]), accession=order.accession)
-            if adopted := _adopt(found, order):
+            if adopted := _adopt(found, order, issuer_of_patient_id(ground.tables, order)):
                 return adopted, "pacs"
         number = order.filler or order.placer
         if number is None:
@@ -261,9 +261,14 @@ def issuer_of_patient_id(tables: MappingSet, order: Order) -> str:
     return row.dicom_issuer if row and row.dicom_issuer else authority.key
 
 
-def _adopt(found: tuple[StudyFound, ...], order: Order) -> str:
+def _adopt(found: tuple[StudyFound, ...], order: Order, issuer: str) -> str:
     """Return the UID of the one study that the PACS holds for this order; empty when it holds none."""
-    mine = [study for study in found if study.patient_id == order.patient.identifier.value]
+    mine = [
+        study
+        for study in found
+        if study.patient_id == order.patient.identifier.value
+        and (not study.issuer_of_patient_id or study.issuer_of_patient_id == issuer)
+    ]
     if len(mine) != len(found):
         raise Held("the PACS holds a study of another patient under this accession number", review=True)
     if len(mine) > 1:

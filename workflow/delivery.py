@@ -149,7 +149,7 @@ class Delivering:
     def _deliver_object(self, claim: Claim) -> None:
         peer = self._peer_of(claim.row)
         proof = prove(peer, _expected(claim)) if claim.look_first else None
-        if proof is None or not proof.found:
+        if proof is None or not (proof.found or proof.conflicts):
             status = c_store(peer, Path(claim.instance.path))
             self._note_sent(claim, status)
             proof = prove(peer, _expected(claim))
@@ -174,9 +174,10 @@ class Delivering:
             raise ProofConflict(
                 f"{claim.row.name} holds the object under another identity: {'; '.join(proof.conflicts)}"
             )
-        if not proof.found:
+        if not proof.holds:
+            missing = f"{', '.join(proof.unshown)} of it" if proof.found else "it yet"
             self._wait(
-                claim, Outcome.UNPROVEN, f"sent to {claim.row.name}, which does not show it yet; looked for again soon"
+                claim, Outcome.UNPROVEN, f"sent to {claim.row.name}, which does not show {missing}; asked again later"
             )
             return
         words = f"C-FIND at {claim.row.name}: held under the expected patient, accession and study"

@@ -138,6 +138,8 @@ def _accept(association: Association, peer: DicomPeer, service: Service) -> None
 
 
 def _silence(association: Association, peer: DicomPeer) -> Unreachable:
+    if association.acceptor.primitive is not None:
+        return Unreachable(f"{label(peer)} accepted the association and ended it at once; it is tried again later")
     # An address of our own is only known once the connection stood.
     if association.requestor.address_info is None or not association.requestor.port:
         return Unreachable(

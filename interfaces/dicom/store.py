@@ -114,7 +114,10 @@ class _Pace:
         """Return what it means that the connection is gone, or silent, without a status."""
         sent = self._handed - self._queue.qsize()
         if sent <= 1:  # the command, but no data (PS3.7 6.3.1)
-            return Unreachable(f"{label(self._peer)} closed the connection before it took any data")
+            return Unreachable(
+                f"{label(self._peer)} accepted the association and ended it before it took any data; "
+                f"it is tried again later"
+            )
         return OutcomeUnknown(
             f"{label(self._peer)} gave no status: the connection was lost or silent "
             f"{time.monotonic() - self._started:.0f} s after the sending began; it may hold the object, "

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.hospital import Hospital, foreign_hospital
+from tests.journeys.hospital import Hospital, dump_of_dcmtk, errors_of_dciodvfy, foreign_hospital
 from tests.journeys.site import Site, orm, running, wait_for
 
 pytestmark = pytest.mark.field
 
-#: Clip, SHA-256, procedure code, the plan that it must get, and a word of the reason.
+#: SHA-256 of the clip -> procedure code, the plan that it must get, and a word of the reason.
 CLIPS = {
-    "endoscopy_endo.mp4": ("EGD", "passthrough", "conforms"),
-    "us_sonosite_anon_eye1.mp4": ("USEYE", "transcode", "re-encoded"),
-    "us_butterfly_ocular_phantom.mp4": ("USEYE", "transcode", "re-encoded"),
+    # A laparoscopy, H.264 High at level 3.1 in MP4 with AAC at 48 kHz.
+    "a9687e28c6b2f3d6788038693e05b5c0f2b72cc2c65a68b14f34cec17c06e333": ("EGD", "passthrough", "conforms"),
+    # An ocular ultrasound of 960x720: it conforms too, so it is not encoded again.
+    "a71d6d0a6f7d9ad077121a1c014f0bbade1ca7e6e4d92b0df9fcccf5612abc1c": ("USEYE", "passthrough", "conforms"),
+    # An ultrasound with 23 frame durations and pixels that are not square.
+    "4fb0f31010428eadfb89c075425d8f301fa3fb192e0b8d1d1b4cf6ddd7488120": ("USEYE", "transcode", "rate varies"),
 }
 
 ROWS = [
@@ -28,14 +31,16 @@ ROWS = [
     },
     {
         "code": "USEYE", "scheme": "L", "modality": "US", "sop_class": "us-multi-frame", "region_code": "81745001",
-        "region_meaning": "Eye", "series_description": "Ocular ultrasound",
+        "region_meaning": "Eye", "body_part": "EYE", "paired": True, "series_description": "Ocular ultrasound",
     },
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def videos() -> Path:
-    return Path(os.environ.get("CINELINK_FIELD_DATA", "../shared/data")).resolve() / "video"
+def videos() -> dict[str, Path]:
+    """The real clips, by their SHA-256."""
+    folder = Path(os.environ.get("CINELINK_FIELD_DATA", "../shared/data")).resolve() / "video"
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +56,19 @@ def site(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield started
 
 
-@pytest.mark.parametrize(("number", "name"), list(enumerate(CLIPS)))
+@pytest.mark.parametrize(("number", "sha256"), list(enumerate(CLIPS)))
 def test_a_real_clip_goes_through_the_whole_job(
-    hospital: Hospital, site: Site, videos: Path, number: int, name: str
+    hospital: Hospital, site: Site, videos: dict[str, Path], number: int, sha256: str
 ) -> None:
-    procedure, kind, word = CLIPS[name]
+    procedure, kind, word = CLIPS[sha256]
+    video = videos[sha256]
     accession = f"F{number:04d}"
     modality, station, folder = ("ES", "ENDO1", "endo1") if procedure == "EGD" else ("US", "US1", "us1")
-    site.send(orm(accession, procedure=procedure, modality=modality, station=station))
+    site.send(
+        orm(accession, procedure=procedure, modality=modality, station=station, side="R" if modality == "US" else "")
+    )
     wait_for("the order", lambda: site.order(accession))
-    site.drop(videos / name, f"ACC_{accession}.mp4", folder=folder)
+    site.drop(video, f"ACC_{accession}.mp4", folder=folder)
     recording = site.wait_for_recording(f"ACC_{accession}.mp4", "reported", "needs_review", "failed", seconds=120)
     if recording["state"] == "needs_review":  # the clip's own clock is years away from the schedule
         body = {"accession": accession, "reason": "field test: one clip, one order"}
@@ -69,13 +77,14 @@ def test_a_real_clip_goes_through_the_whole_job(
     story = site.timeline(accession)["recordings"][0]
     assert story["plan"]["kind"] == kind
     assert any(word in reason for reason in story["plan"]["reasons"])
+    path = story["instances"][0]["path"]
+    assert errors_of_dciodvfy(path) == []
+    assert "MRN0042" in dump_of_dcmtk(path)
     payload = hospital.orthanc.payload(story["instances"][0]["sop_uid"])
     assert hashlib.sha256(payload).hexdigest() == story["instances"][0]["stream_sha256"]
     if kind == "passthrough":
-        assert unblanked(payload, story["plan"]["blanked"]) == unblanked(
-            (videos / name).read_bytes(), story["plan"]["blanked"]
-        )
-    print(name, kind, story["plan"]["reasons"], [check["figure"] for check in story["checks"]])
+        assert unblanked(payload, story["plan"]["blanked"]) == unblanked(video.read_bytes(), story["plan"]["blanked"])
+    print(video.name, kind, story["plan"]["reasons"], [check["figure"] for check in story["checks"]])
 
 
 def unblanked(data: bytes, blanked: list[dict[str, int]]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import hl7
 
+from tests.peers.dicom import program
 from tests.peers.fhir import FhirPeer, sekmet
 from tests.peers.hl7 import ForeignReceiver, foreign_receiver
 from tests.peers.orthanc import OrthancPeer, orthanc
@@ -46,6 +48,17 @@ class Hospital:
     def notices(self) -> list[Notice]:
         """Return every ORU that the receiver got, parsed by python-hl7."""
         return [_read(raw) for raw in self.receiver.received]
+
+
+def errors_of_dciodvfy(path: str) -> list[str]:
+    """Return what dciodvfy calls an error in an object."""
+    judged = subprocess.run([program("dciodvfy", "dicom3tools"), path], capture_output=True, text=True, check=False)
+    return [line for line in judged.stderr.splitlines() if line.startswith("Error")]
+
+
+def dump_of_dcmtk(path: str) -> str:
+    """Return DCMTK's dump of an object; it fails when DCMTK cannot open it."""
+    return subprocess.run([program("dcmdump", "dcmtk"), path], capture_output=True, text=True, check=True).stdout
 
 
 def _read(raw: bytes) -> Notice:

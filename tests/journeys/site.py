@@ -45,7 +45,7 @@ def orm(accession: str, **changes: str) -> bytes:
         "control": "NW", "status": "SC", "at": now, "control_id": f"M{accession}{changes.get('control', 'NW')}",
         "patient_id": "MRN0042", "name": "Muster^Ana", "birth": "19700102", "sex": "F", "procedure": "EGD",
         "modality": "ES", "station": "ENDO1", "study": f"2.25.{int.from_bytes(accession.encode())}", "scheduled": now,
-        "requested": f"RP{accession}", "placer": f"P{accession}", "filler": f"F{accession}",
+        "requested": f"RP{accession}", "side": "", "placer": f"P{accession}", "filler": f"F{accession}",
     } | changes  # fmt: skip
     numbers = f"{part['placer']}^DEMO_EHR|{part['filler']}^DEMO_RIS"
     head = f"MSH|^~\\&|DEMO_RIS|DEMO|CINELINK|DEMO|{part['at']}+0000||ORM^O01|{part['control_id']}|P|2.3.1"
@@ -57,6 +57,7 @@ def orm(accession: str, **changes: str) -> bytes:
         (
             f"OBR|1|{numbers}|{part['procedure']}^Upper endoscopy^L||||||||||||||{accession}|{part['requested']}"
             f"|SPS{accession}||||{part['modality']}|||1^^^{part['scheduled']}+0000"
+            + ("|" * 19 + part["side"] if part["side"] else "")
         ),
     ]
     if part["study"]:

@@ -56,7 +56,7 @@ def test_a_kill_at_every_commit_ends_in_the_same_verified_state(hospital: Hospit
             unsent = [item for item in unsent if item > accession or not site.send_until_answered(orm(item))]
             if accession in unsent and site.send_until_answered(orm(accession)):
                 unsent.remove(accession)
-            site.drop(own_clip(clip, accession), f"ACC_{accession}.mp4")
+        site.drop(own_clip(clip, accession), f"ACC_{accession}.mp4")
         deaths[kill] += site.died(seconds=30)
         site.kill()
     assert [kill for kill in KILLS if not deaths[kill]] == [], "every kill point was reached"

@@ -30,6 +30,7 @@ def scp(
     reject: tuple[int, int, int] | None = None,
     pdu: int = 16_384,
     echo: int = 0,
+    think: float = 0,
 ) -> Iterator[DicomPeer]:
     """Run a peer with fixed answers.
 
@@ -40,7 +41,9 @@ def scp(
         reject: Result, source and reason with which every association is rejected.
         pdu: Maximum PDU length that it announces; 0 is unlimited.
         echo: Status of every C-ECHO.
+        think: Seconds that it takes to answer a C-STORE.
     """
+    over = threading.Event()
     entity = AE(ae_title="PEER")
     entity.maximum_pdu_size = pdu
     for sop_class in SopClass:
@@ -49,6 +52,7 @@ def scp(
         entity.add_supported_context(service, ExplicitVRLittleEndian)
 
     def stored(_: evt.Event) -> Dataset:
+        over.wait(think)
         answer = Dataset()
         answer.Status = store
         if comment:
@@ -80,6 +84,7 @@ def scp(
     try:
         yield DicomPeer(host=LOOPBACK, port=server.socket.getsockname()[1], ae_title="PEER", timeout_seconds=10)
     finally:
+        over.set()
         entity.shutdown()
         thread.join()
 

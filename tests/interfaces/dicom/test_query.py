@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 from interfaces.dicom.query import MOST_ANSWERS, echo, find_studies, prove
 from interfaces.dicom.sandbox import SandboxPacs
 from interfaces.dicom.store import store
-from models.delivery import DicomPeer, ExpectedInstance, StudyFound
+from models.delivery import DicomPeer, ExpectedInstance, Proof, StudyFound
 from models.errors import Declined, Unreachable
 from tests.interfaces.dicom.objects import expected, write_video
 from tests.interfaces.dicom.scp import match, scp
@@ -149,9 +149,9 @@ def test_leading_zeros_and_case_do_count(identity: ExpectedInstance) -> None:
 
 
 def test_a_peer_that_ignores_the_keys_proves_nothing(identity: ExpectedInstance) -> None:
-    strangers = [item for _ in range(3) for item in image(expected())]
-    with scp(find={"IMAGE": strangers, "STUDY": study(identity)}) as peer:
-        assert not prove(peer, identity).found
+    neighbours = [*image(identity, SOPInstanceUID=generate_uid()), *image(identity, SOPInstanceUID=generate_uid())]
+    with scp(find={"IMAGE": neighbours, "STUDY": study(identity)}) as peer:
+        assert prove(peer, identity) == Proof(found=False)
 
 
 def test_another_sop_class_is_a_conflict(identity: ExpectedInstance) -> None:
@@ -191,7 +191,7 @@ def test_a_dead_or_vanishing_peer_is_unreachable_for_every_question(ask: Callabl
     with (
         scp() as peer,
         link(peer, abort_at_accept=True) as aborting,
-        pytest.raises(Unreachable, match="gave no answer"),
+        pytest.raises(Unreachable, match="accepted the association"),
     ):
         ask(aborting)
 

@@ -176,7 +176,11 @@ def test_a_warning_is_kept_in_words(video: Path, status: int, words: str) -> Non
 
 
 def test_a_connection_that_ends_before_any_data_is_unreachable(video: Path) -> None:
-    with scp() as peer, link(peer, abort_at_accept=True) as aborting, pytest.raises(Unreachable, match="before"):
+    with (
+        scp() as peer,
+        link(peer, abort_at_accept=True) as aborting,
+        pytest.raises(Unreachable, match="accepted the association"),
+    ):
         store(aborting, video)
 
 
@@ -223,6 +227,17 @@ def test_a_transfer_may_take_longer_than_every_timeout_while_data_flows(
     with link(impatient, bytes_per_second=5_000_000) as slow:
         assert store(slow, path) == "0000 Success"
     assert time.monotonic() - started > 2
+
+
+def test_the_answer_may_take_as_long_again_as_the_sending_did(tmp_path: Path, identity: ExpectedInstance) -> None:
+    path = write_large(tmp_path / "large.dcm", identity, 12)
+    with scp(think=1.3) as peer, link(peer, bytes_per_second=8e6) as slow:
+        assert store(slow.model_copy(update={"timeout_seconds": 0.7}), path) == "0000 Success"
+
+
+def test_an_answer_that_never_comes_leaves_the_outcome_unknown(video: Path) -> None:
+    with scp(think=30) as peer, pytest.raises(OutcomeUnknown):
+        store(peer.model_copy(update={"timeout_seconds": 0.5}), video)
 
 
 @pytest.mark.parametrize("pdu", [0, 16_384, 4_000_000])
