@@ -249,6 +249,8 @@ def _walk(data: bytes, path: str, outer: Box, depth: int) -> Iterator[tuple[str,
     path = f"{path}/{outer.kind}" if path else outer.kind
     at = outer.offset + outer.header
     while at + 8 <= outer.end:
+        if not any(data[at : at + 8]):
+            raise truncated("a part of its index is not written")
         box = _header(data[at : at + 16], at, outer.end)
         if box.end > outer.end or not any(data[at : at + 4]):
             raise damaged(f"box {_shown(box.kind)} does not fit into {path}")

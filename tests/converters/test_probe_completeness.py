@@ -43,7 +43,7 @@ def test_a_growing_copy_is_incomplete_until_its_last_byte(tmp_path, name):
 
 def test_a_copy_that_reserved_its_space_first_is_incomplete(tmp_path):
     content = draw_clip(tmp_path / "a.mp4").read_bytes()
-    for part in (0, 1, len(content) // 2, len(content) - 400):
+    for part in (0, 1, len(content) // 2, content.index(b"mvhd") - 4, content.index(b"stbl") - 4):
         copy = tmp_path / "copy.mp4"
         copy.write_bytes(content[:part] + bytes(len(content) - part))
         assert completeness(copy)
@@ -67,5 +67,6 @@ def test_a_recorder_that_writes_its_size_at_the_end_is_waited_for(tmp_path):
 
 def test_damage_is_not_waited_for(tmp_path):
     clip = tmp_path / "a.mp4"
-    clip.write_bytes(struct.pack(">I4s8s", 16, b"ftyp", b"isom0000") + struct.pack(">I4s", 12, b"moov") + b"\0\0\0\3xx")
+    wrong = struct.pack(">I4s", 3, b"mvhd")
+    clip.write_bytes(struct.pack(">I4s8s", 16, b"ftyp", b"isom0000") + struct.pack(">I4s", 16, b"moov") + wrong)
     assert completeness(clip) == ""
