@@ -61,12 +61,8 @@ class SandboxStore:
         """Look and write as one step: no other request comes between, so a conditional create is safe here."""
         with self._lock:
             self._database.execute("BEGIN IMMEDIATE")
-            try:
+            with self._database:  # commits when the block ends, rolls back when it raises
                 yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
 
     def versions(self, kind: str, identity: str) -> list[dict[str, Any]]:
         """Return every version of a resource, oldest first; none when there is no such resource."""
