@@ -22,6 +22,7 @@ from converters.boxes import clean_text, damaged
 from converters.coded_units import Record, avc_halves, is_frame_packed, most_adverse, parameters_in, read_record
 from converters.conformance import Defect
 from converters.parameter_sets import MAX_PIXELS, Parameters, mpeg2_pictures, read_mpeg2, require_size
+from converters.payload import TEXT_OPTIONS
 from converters.reading import Coded, describe_source, pace_of, peak_bits, sane
 from models.errors import RecordingRejected
 from models.recording import AudioFacts, StreamFacts
@@ -48,14 +49,11 @@ _HEAD = 4096
 _MOST_KEYS = 4096
 _MOST_PACKETS = 5_000_000
 
-#: FFmpeg's bindings before 19 refuse a file whose metadata is not UTF-8, unless told; later ones know no such word.
-_TEXT_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}  # noqa: PLR2004
-
 
 @contextmanager
 def _media(path: Path) -> Iterator[InputContainer]:
     try:
-        container = av.open(f"file:{path}", options=_OPTIONS, **_TEXT_OPTIONS)
+        container = av.open(f"file:{path}", options=_OPTIONS, **TEXT_OPTIONS)
     except (av.FFmpegError, UnicodeDecodeError) as error:
         raise RecordingRejected(
             "not-a-video", "the file is no video of a known kind: export it as MP4, MOV, MKV, AVI, MPEG-TS or MPEG-PS"
@@ -136,13 +134,13 @@ def _first_picture(path: Path) -> _Look:
             return _Look()
         if frame is None:
             return _Look()
-        sides: Any = frame.side_data
+        sides: Any = frame.side_data  # gives the data up to version 18 of FFmpeg's bindings, their types from 19 on
         return _Look(
             rotation=-round(frame.rotation / 90) * 90 % 360,
             interlaced=bool(frame.interlaced_frame),
             full_range=int(frame.color_range) == 2 or frame.format.name.startswith("yuvj"),  # noqa: PLR2004 - JPEG
             transfer={16: "pq", 18: "hlg"}.get(int(frame.color_trc), ""),
-            stereo=any(data.type.name == "STEREO3D" for data in sides),
+            stereo=any(getattr(kind, "type", kind).name == "STEREO3D" for kind in sides),
         )
 
 

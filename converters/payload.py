@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, BinaryIO
@@ -21,6 +22,12 @@ INPUT_OPTIONS = {
     "protocol_whitelist": "file",
     "max_pixels": "33177600",
 }
+
+#: The release of PyAV that takes any metadata; those before it refuse what is not UTF-8, unless told.
+_TAKES_ANY_TEXT = 19
+TEXT_OPTIONS: dict[str, Any] = (
+    {} if int(version("av").split(".")[0]) >= _TAKES_ANY_TEXT else {"metadata_errors": "replace"}
+)
 
 
 @dataclass(frozen=True)

@@ -244,10 +244,12 @@ def _reduced(facts: StreamFacts, shape: _Shape, target: _Target) -> _Shape:
             if rate >= mean * Fraction(6, 5) and target.holds(shape.width, shape.height, rate):
                 return _Shape(shape.width, shape.height, rate)
     width, height = shape.width, shape.height
-    while not target.holds(width, height, shape.rate) and max(width, height) > _LEAST:
-        # By one macroblock of the longer side, so that the shape stays as it is.
-        step = 1 - Fraction(16, max(width, height))
-        width, height = _even(width * step - 1), _even(height * step - 1)
+    across, down = Fraction(width, max(width, height)), Fraction(height, max(width, height))
+    # Step by step by one macroblock of the longer side, both sides from the same figure, so that the shape stays.
+    for longer in range(max(width, height), _LEAST, -16):
+        width, height = _even(longer * across), _even(longer * down)
+        if target.holds(width, height, shape.rate):
+            break
     return _Shape(width, height, shape.rate)
 
 

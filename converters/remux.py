@@ -16,7 +16,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from converters.payload import INPUT_OPTIONS, exact, media_name, reason
+from converters.payload import INPUT_OPTIONS, TEXT_OPTIONS, exact, media_name, reason
 from models.errors import ConversionFailed
 
 #: Options of every MP4 that is written: index first, no encoder name, no dates; equal input gives equal bytes.
@@ -46,7 +46,7 @@ def remux(source: Path, output: Path, *, keep_audio: bool, on_progress: Callable
     """
     try:
         with (
-            av.open(media_name(source), options=INPUT_OPTIONS) as old,
+            av.open(media_name(source), options=INPUT_OPTIONS, **TEXT_OPTIONS) as old,
             av.open(media_name(output), "w", format="mp4", options=OUTPUT_OPTIONS) as new,
         ):
             return _copy(old, new, keep_audio=keep_audio, on_progress=on_progress)

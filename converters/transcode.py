@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from converters.look import Look, build_graph
-from converters.payload import INPUT_OPTIONS, exact, media_name, reason
+from converters.payload import INPUT_OPTIONS, TEXT_OPTIONS, exact, media_name, reason
 from converters.remux import OUTPUT_OPTIONS
 from converters.sound import CopiedSound, EncodedSound, sound_track
 from models.errors import ConversionFailed
@@ -103,7 +103,7 @@ def transcode(
     level = choose_level(plan)
     try:
         with (
-            av.open(media_name(source), options=INPUT_OPTIONS) as old,
+            av.open(media_name(source), options=INPUT_OPTIONS, **TEXT_OPTIONS) as old,
             av.open(media_name(output), "w", format="mp4", options=OUTPUT_OPTIONS) as new,
         ):
             x264 = {"crf": str(crf), "level": level, **(_CAP if capped else {})}

@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import pytest
 
+from converters.coded_units import sized_units
 from converters.conformance import Defect
 from converters.parameter_sets import Parameters, level_needed
 from converters.probe import probe
@@ -124,8 +125,9 @@ def test_hevc_usability_information_is_read_behind_all_its_tools(tmp_path):
     assert (facts.width, facts.height) == (322, 242)
 
 
-def test_frame_packing_is_stereo(tmp_path):
-    facts = probe(draw_clip(tmp_path / "a.mp4", frames=5, options={"x264-params": "frame-packing=3"}))
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_frame_packing_is_stereo(tmp_path, name):
+    facts = probe(draw_clip(tmp_path / name, frames=5, options={"x264-params": "frame-packing=3"}))
     assert facts.stereo
 
 
@@ -178,6 +180,22 @@ def test_a_change_of_size_inside_the_stream_is_found_though_the_header_knows_not
     both = tmp_path / "both.ts"
     both.write_bytes(first.read_bytes() + second.read_bytes())
     assert Defect.CHANGES in probe(both).defects
+
+
+def test_parameters_inside_the_stream_that_contradict_the_header_are_found(tmp_path):
+    inside = {"x264-params": "repeat-headers=1"}
+    clip = draw_clip(tmp_path / "a.mp4", frames=10, size=(320, 240), options=inside)
+    other = draw_clip(tmp_path / "b.mp4", frames=10, size=(352, 240), options=inside).read_bytes()
+    assert probe(clip).defects == ()
+    start = other.index(b"avcC") + 4
+    size = int.from_bytes(other[start + 6 : start + 8], "big")
+    rewrite(clip, b"avcC", 6, other[start + 6 : start + 8 + size])
+    assert Defect.CHANGES in probe(clip).defects
+
+
+def test_a_cut_unit_is_left_out_and_not_misread():
+    whole = b"\0\0\0\2ab"
+    assert sized_units(whole + b"\0\0\0\5cde", 4) == [b"ab"]
 
 
 def test_parameters_that_only_the_stream_holds_are_read_there(tmp_path):

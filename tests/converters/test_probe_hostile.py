@@ -232,9 +232,7 @@ def test_whatever_bytes_are_wrong_there_is_a_refusal_or_facts(tmp_path, drawn, k
         content = bytearray(original)
         for _ in range(chance.choice((1, 2, 6))):
             place = min(len(content) - 4, index + chance.randrange(1600)) if index else chance.randrange(len(content))
-            content[place : place + 4] = chance.choice(
-                (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1", chance.randbytes(4))
-            )
+            content[place : place + 4] = chance.choice((*wrong, chance.randbytes(4)))
         path = file(tmp_path, bytes(content), f"a.{kind}")
         completeness(path)
         try:

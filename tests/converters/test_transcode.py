@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from converters.planning import plan
+from converters.probe import probe
 from converters.transcode import Slots, choose_level, transcode
+from mappings.tables import load_set
 from models.errors import ConversionFailed
+from models.order import Code
 from models.plan import AudioPlan, PlanKind
 from models.study import TransferSyntax
+from tests.converters.clips import draw_clip
 from tests.converters.jobs import bar_places, decoded, facts_of, make_clip, plan_for
 
 
@@ -183,10 +189,22 @@ def test_the_level_follows_size_and_rate(tmp_path):
     syntax = TransferSyntax.H264_HIGH_42_2D.value
     assert choose_level(plan_for(facts, width=1920, height=1080, fps="30/1")) == "4.1"
     assert choose_level(plan_for(facts, width=1920, height=1080, fps="60/1", transfer_syntax=syntax)) == "4.2"
-    for plan in (
+    for planned in (
         plan_for(facts, width=1920, height=1080, fps="60/1"),
         plan_for(facts, width=3840, height=2160, fps="30/1", transfer_syntax=syntax),
         plan_for(facts, transfer_syntax=TransferSyntax.HEVC_MAIN_51.value),
     ):
         with pytest.raises(ConversionFailed, match="plan a smaller size or rate"):
-            choose_level(plan)
+            choose_level(planned)
+
+
+def test_metadata_that_is_not_utf8_stops_no_conversion(tmp_path: Path) -> None:
+    """A recorder of 2009 writes its operator's name in Latin-1; PyAV 18 refuses such a file, unless told."""
+    drawn = draw_clip(tmp_path / "drawn.avi", codec="mpeg4", profile=None, metadata={"title": "Muell"})
+    source = tmp_path / "latin.avi"
+    source.write_bytes(drawn.read_bytes().replace(b"Muell", "Müll\0".encode("latin-1")))
+    facts = probe(source)
+    rows = load_set(0)
+    archives = tuple(row for row in rows.destinations if row.kind == "dicom")
+    planned = plan(facts, rows.procedure(Code(value="EGD", scheme="L"), ""), archives, mapping_version=0)
+    assert transcode(source, tmp_path / "out.mp4", facts, planned).frames == facts.frames
