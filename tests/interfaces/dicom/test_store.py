@@ -231,7 +231,8 @@ def test_a_transfer_may_take_longer_than_every_timeout_while_data_flows(
 
 def test_the_answer_may_take_as_long_again_as_the_sending_did(tmp_path: Path, identity: ExpectedInstance) -> None:
     path = write_large(tmp_path / "large.dcm", identity, 12)
-    with scp(think=1.3) as peer, link(peer, bytes_per_second=8e6) as slow:
+    # Sending takes 4 s at the least, so a pause of 1.5 s fits with room to spare, and never into 0.7 s alone.
+    with scp(think=1.5) as peer, link(peer, bytes_per_second=3e6) as slow:
         assert store(slow.model_copy(update={"timeout_seconds": 0.7}), path) == "0000 Success"
 
 
