@@ -24,7 +24,7 @@ TASK_OF = {S.READY: "probe", S.PROBED: "match", S.LINKED: "convert"}
 RETRY_FROM = {"probe": S.READY, "deliver": S.CONVERTED, "notify": S.PROVEN}
 
 #: After so many runs that ended without a word, a recording is failed: something in us is broken.
-MOST_RUNS = 5
+MOST_RUNS = 10
 
 
 class Upkeep:
