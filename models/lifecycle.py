@@ -90,6 +90,7 @@ def _create(request: OrderRequest, action: OrderAction, namesakes: Sequence[Pati
         version=1,
         status=status,
         status_reason=reason,
+        held_by_us=bool(conflict) and status == OrderStatus.HELD,
         sender=request.sender,
         sent_at=request.sent_at,
         patient=request.patient,
@@ -153,6 +154,11 @@ def _change(current: Order, request: OrderRequest, action: OrderAction, why: str
     if conflict := person_conflict(current.patient, request.patient):
         changes["status"] = OrderStatus.HELD
         changes["status_reason"] = f"held: {conflict}; only ADT changes a known patient"
+        changes["held_by_us"] = True
+    elif current.held_by_us and action != OrderAction.RELEASE and changes["status"] not in TERMINAL:
+        changes["status"], changes["status_reason"] = OrderStatus.HELD, current.status_reason
+    else:
+        changes["held_by_us"] = False
     changes["sent_at"] = request.sent_at or current.sent_at
     order = current.model_copy(update={**changes, "version": current.version + 1})
     return Outcome(effect=Effect.CHANGED, order=order, detail=order.status_reason or f"order is {order.status}")

@@ -114,13 +114,15 @@ class Order(Value):
         version: 1, 2, ... each with the message that made it.
         study_uid_source: ``order`` (sent with it), ``pacs`` (adopted), ``derived`` or empty while unknown.
         media_complete: Our own mark: the media are proven and reported; never the order's status.
-        status_reason: Why it is held (also by us, for an identity conflict) or cancelled, in words.
+        status_reason: Why it is held or cancelled, in words.
+        held_by_us: The hold is ours, for an identity conflict: a repeat of the order does not lift it, a release does.
     """
 
     id: str
     version: int
     status: OrderStatus
     status_reason: str = ""
+    held_by_us: bool = False
     media_complete: bool = False
     sender: Authority
     sent_at: datetime | None = None

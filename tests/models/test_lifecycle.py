@@ -79,6 +79,22 @@ def test_an_update_that_disagrees_with_the_known_patient_holds_the_order_and_cha
     assert (held.status, held.patient.name.family) == (OrderStatus.HELD, "Muster")
 
 
+def test_a_hold_for_an_identity_conflict_is_not_lifted_by_sending_the_order_again() -> None:
+    """A misused record number stays misused when the same order comes twice; a release, or a cancel, ends it."""
+    wrong = patient(family="Andersen")
+    held = apply_request((), request(patient=wrong), OrderAction.SCHEDULE, (patient(),)).order
+    assert held is not None
+    again = request(patient=wrong, sent_at=LATER)
+    repeated = apply_request((held,), again, OrderAction.SCHEDULE, (patient(), wrong)).order
+    assert repeated is not None
+    assert (repeated.status, repeated.status_reason) == (OrderStatus.HELD, held.status_reason)
+    released = apply_request((held,), again, OrderAction.RELEASE, ()).order
+    cancelled = apply_request((held,), again, OrderAction.CANCEL, ()).order
+    assert released is not None
+    assert cancelled is not None
+    assert (released.status, cancelled.status) == (OrderStatus.SCHEDULED, OrderStatus.CANCELLED)
+
+
 def test_hold_and_release() -> None:
     held = apply_request((order(sent_at=NOW),), request(sent_at=LATER), OrderAction.HOLD, (), "pair is unknown").order
     assert held is not None
